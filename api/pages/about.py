@@ -1,0 +1,46 @@
+"""What BitHive is and is not, what its codes mean."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
+
+from api.auth import Principal, identify
+from api.pages import explain, markdown
+from api.pages.faults import PageRoute, look
+from api.pages.model_card import cards
+from api.pages.render import page
+from bithive.errors import NotFound
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(identify)])
+Known = Annotated[Principal | None, Depends(identify)]
+
+
+@router.get("/about")
+def about(request: Request) -> Response:
+    """Intended use, words, keyboard."""
+    return page(request, "about.html", here="about", bundles=cards())
+
+
+@router.get("/docs/errors")
+def error_codes(request: Request) -> Response:
+    """Every code that is explained."""
+    return page(request, "error_codes.html", codes=explain.codes())
+
+
+async def error_document(request: Request, code: str) -> Response:
+    """The page of one code, as a page. Served by `api.problems` at `/docs/errors/<code>`.
+
+    Raises
+    ------
+    NotFound
+        If there is none.
+    """
+    text = explain.explanation(code)
+    if text is None:
+        raise NotFound("there is no such code")
+    await look(request)
+    back = ("/docs/errors", "All error codes")
+    return page(request, "document.html", title=explain.title(code) or code, body=markdown.render(text), back=back)

@@ -1,0 +1,15 @@
+"""Every page: `common` for any role, `router` for the clinical side."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from api.pages import about, access, downloads, judging, session, static_files, studies, uploading, viewing
+
+common = APIRouter()
+for part in (static_files, session, about):
+    common.include_router(part.router)
+
+router = APIRouter()
+for part in (studies, uploading, viewing, judging, downloads, access):
+    router.include_router(part.router)

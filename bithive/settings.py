@@ -1,0 +1,211 @@
+"""Settings: read once, frozen, passed down. Every one is in `docs/settings.md`.
+
+Environment variables start with `BITHIVE_`; nested names are joined by two underscores (`BITHIVE_CLINIC__INSTITUTION`).
+An unknown `BITHIVE_*` variable is refused rather than ignored.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from bithive.errors import BadSettings
+
+# Read by the test suite and by the CI script; not settings of the product.
+_NOT_SETTINGS = {"BITHIVE_TEST_STRICT"}
+
+
+class Role(StrEnum):
+    """Which sides this process serves."""
+
+    CLINICAL = "clinical"
+    NETWORK = "network"
+    BOTH = "both"
+
+
+class Mode(StrEnum):
+    """`production` refuses every default secret; `demo` makes its own and keeps to loopback."""
+
+    PRODUCTION = "production"
+    DEMO = "demo"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HttpSettings(_Section):
+    """Where the hub listens."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs TLS.")
+    port: int = Field(8042, ge=0, le=65535, description="TCP port; 0 takes a free one.")
+    tls_certificate: Path | None = Field(None, description="PEM file with the certificate chain.")
+    tls_key: Path | None = Field(None, description="PEM file with the private key.")
+    public_url: str | None = Field(
+        None, description="Address that others reach the hub by; made from host and port when absent."
+    )
+    trust_proxy: bool = Field(False, description="A TLS-terminating proxy stands before the hub on this machine.")
+
+
+class ClinicSettings(_Section):
+    """The clinical side: one institution's archive and worklist."""
+
+    institution_name: str = Field("Demonstration Hospital", description="Institution Name written into results.")
+    database_url: str | None = Field(None, description="SQLAlchemy address; SQLite under the state folder when absent.")
+    quiet_s: float = Field(
+        0.5,
+        gt=0,
+        le=3600,
+        description="Seconds without a new instance after which a series that came in several requests counts as whole.",
+    )
+    study_quiet_s: float = Field(
+        5.0,
+        gt=0,
+        le=86400,
+        description="Seconds without a new instance after which a study of unknown size counts as complete.",
+    )
+    disk_low_bytes: int = Field(2 * 1024**3, ge=0, description="Below this much free disk new studies are refused.")
+    disk_reserve_bytes: int = Field(
+        512 * 1024**2,
+        ge=0,
+        description="Below this much free disk nothing is stored at all; kept for results and the ledger.",
+    )
+    network_url: str | None = Field(None, description="Address of the network side; this process's own when absent.")
+    network_token: SecretStr | None = Field(None, description="Credential for a remote network side.")
+
+
+class NetworkSettings(_Section):
+    """The network side: broker and ledger."""
+
+    database_url: str | None = Field(None, description="SQLAlchemy address; SQLite under the state folder when absent.")
+    ledger_database_url: str | None = Field(
+        None, description="SQLAlchemy address of the ledger; SQLite under the state folder when absent."
+    )
+    epoch_s: float = Field(86400.0, gt=0, description="Length of an accounting period, in seconds.")
+
+
+class CellSettings(_Section):
+    """The cell that this process starts beside the hub, or that `bithive node` runs."""
+
+    embedded: bool = Field(True, description="Start a local cell beside the hub.")
+    hub_url: str | None = Field(None, description="Address of the network side this cell pulls from.")
+    token: SecretStr | None = Field(None, description="Credential of the cell.")
+    operator: str = Field("local", min_length=1, max_length=64, description="Who is paid for the cell's work.")
+    slots: int = Field(1, ge=1, le=200, description="Attempts taken at once.")
+    threads: int = Field(0, ge=0, le=1024, description="Processor threads a replica uses; 0 for all of them.")
+    engine: Literal["auto", "torch", "openvino"] = Field(
+        "auto", description="Inference engine; auto takes the fastest that the bundle lists."
+    )
+    data_class_max: Literal["P0", "P1", "P2", "P3"] = Field(
+        "P3", description="The most sensitive data class this cell takes; P3 is for an institution's own cell."
+    )
+
+
+class AccountSettings(_Section):
+    """Who may sign in."""
+
+    database_url: str | None = Field(None, description="SQLAlchemy address; SQLite under the state folder when absent.")
+
+
+class ModelSettings(_Section):
+    """Where bundles and weights live and come from."""
+
+    store: Path | None = Field(
+        None, description="Content-addressed store of weights; under the state folder when absent."
+    )
+    mirrors: tuple[Path, ...] = Field((), description="Folders searched for weights by sha256 before any download.")
+
+
+class Settings(BaseSettings):
+    """All settings of one process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="BITHIVE_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+    )
+
+    mode: Mode = Field(Mode.PRODUCTION, description="production or demo.")
+    role: Role = Field(Role.BOTH, description="clinical, network or both.")
+    state: Path = Field(Path("state"), description="Folder of everything that must survive a restart.")
+    secret: SecretStr | None = Field(
+        None,
+        description="At least 32 characters; sessions, links and result UIDs are derived from it. Required in production.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe event that is logged."
+    )
+    http: HttpSettings = HttpSettings()
+    clinic: ClinicSettings = ClinicSettings()
+    network: NetworkSettings = NetworkSettings()
+    cell: CellSettings = CellSettings()
+    models: ModelSettings = ModelSettings()
+    accounts: AccountSettings = AccountSettings()
+
+    @property
+    def model_store(self) -> Path:
+        """The content-addressed store of weights."""
+        return self.models.store or self.state / "models"
+
+    def database_url(self, name: Literal["clinic", "network", "ledger", "accounts"]) -> str:
+        """SQLAlchemy address of one of the databases."""
+        given = {
+            "clinic": self.clinic.database_url,
+            "network": self.network.database_url,
+            "ledger": self.network.ledger_database_url,
+            "accounts": self.accounts.database_url,
+        }[name]
+        return given or f"sqlite:///{self.state.absolute()}/{name}.db"
+
+
+def load(**overrides: object) -> Settings:
+    """The settings of this process, from its environment and `overrides`.
+
+    Raises
+    ------
+    BadSettings
+        If a value is out of range, or a `BITHIVE_` variable is not a setting.
+    """
+    unknown = sorted(name for name in _variables() if name.upper() not in {*names(), *_NOT_SETTINGS})
+    if unknown:
+        raise BadSettings(f"not a setting: {', '.join(unknown)}")
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        places = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)
+        )
+        raise BadSettings(places) from None
+
+
+def names() -> dict[str, str]:
+    """Each environment variable that is a setting, with its description."""
+    found: dict[str, str] = {}
+    for name, field in Settings.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, _Section):
+            for inner, member in section.model_fields.items():
+                found[f"BITHIVE_{name}__{inner}".upper()] = member.description or ""
+        else:
+            found[f"BITHIVE_{name}".upper()] = field.description or ""
+    return found
+
+
+def child_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child process: this one's without any `BITHIVE_` variable, then `variables`.
+
+    A child is told what it needs and nothing else; the hub's secret, for one, never reaches a cell.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BITHIVE_")}
+    return {**kept, **variables}
+
+
+def _variables() -> list[str]:
+    return [name for name in os.environ if name.upper().startswith("BITHIVE_")]

@@ -1,0 +1,128 @@
+"""From a Workitem to an open Offer: read, name by HMAC, seal, announce, upload.
+
+Offer id, keys and Offer are stored before anything is sent, so that whatever is repeated after a crash is the same
+Offer. What leaves is a Volume under a random id: no UID, no header, no text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import chain, islice
+
+from bithive.envelope import FRAME_BYTES, PAYLOAD, seal, sealed_size_bytes
+from bithive.keys import keyed_digest
+from bithive.limits import HEARTBEAT_PERIOD_S, OFFER_DEADLINE_S
+from bithive.log import get
+from bithive.offer import Offer
+from clinic.means import Means, keys_of
+from clinic.workitem import Duty, Workitem
+from clinic.workitem_store import Change, Kind
+from models.bundle import Bundle
+from pipelines.spec import Pipeline
+
+_SEALED_AHEAD_BYTES = 256 * 1024 * 1024
+_LEFT_MS_MIN = round(2 * HEARTBEAT_PERIOD_S * 1000)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Payload:
+    """A Volume ready to leave: its keyed digest, its sealed frames, and their size."""
+
+    digest: str
+    size_bytes: int
+    voxels: int
+    frames: Iterator[bytes]
+
+    @property
+    def sealed_size_bytes(self) -> int:
+        """Size of all frames."""
+        return sealed_size_bytes(self.size_bytes)
+
+
+def offer(means: Means, item: Workitem) -> None:
+    """Make a Workitem's Offer and open it. May be repeated at any point.
+
+    Raises
+    ------
+    Refused, NotFound, Fault
+        The series forms no Volume, the bundle is gone, a file changed: asking again would not help.
+    NetworkUnreachable, NetworkForbids
+        Ask again later.
+    """
+    start_s = means.clock.monotonic_s()
+    network = means.network(item.institution)
+    pipeline, bundle = means.pipeline(item)
+    source = means.volumes.source(item.institution, item.series_uid, item.input_digest)
+    if item.offer is not None and item.offer["deadline_ms"] - means.clock.now_ms() < _LEFT_MS_MIN:
+        network.withdraw(item.offer_id)
+        item = _renewed(means, item)
+    with ThreadPoolExecutor(1, "digest") as executor:
+        payload = _payload(item, source.volume.to_bytes(), source.volume.array.size, executor)
+    made = _offer(means, item, pipeline, bundle, payload)
+    if item.offer is not None and item.offer["payload_digest"] != made.payload_digest:
+        network.withdraw(item.offer_id)
+        _renewed(means, item)
+        return
+    if item.offer is None:
+        item = item.changed(means.clock.now_ms(), offer=made.to_json())
+        means.store.commit(Change((item,)))
+    network.offer(made, keys_of(item), payload.sealed_size_bytes)
+    network.upload(made.offer_id, payload.frames, payload.sealed_size_bytes)
+    opened(means, item)
+    spent_ms = round((means.clock.monotonic_s() - start_s) * 1000)
+    get().info("workitem.offered", workitem=item.workitem_id, size_bytes=payload.size_bytes, duration_ms=spent_ms)
+
+
+def opened(means: Means, item: Workitem, cursor: tuple[str, int] | None = None) -> None:
+    """The Offer is open: nothing more is owed until news comes."""
+
+    def step(now: Workitem) -> Workitem | None:
+        if now.duty is not Duty.OFFER or now.offer_id != item.offer_id:
+            return None
+        return now.changed(means.clock.now_ms(), duty=None, tries=0, waiting=None)
+
+    means.update(item, step, means.event(item, Kind.OFFERED, offer_id=item.offer_id), cursor=cursor)
+
+
+def _renewed(means: Means, item: Workitem) -> Workitem:
+    """The Workitem with a fresh Offer id and key: the old Offer's time has passed, or its payload was another."""
+    after = item.changed(
+        means.clock.now_ms(),
+        offer_id=means.ids.new("off"),
+        key=means.ids.token(32),
+        offer=None,
+        duty=Duty.OFFER,
+        due_ms=0,
+    )
+    means.store.commit(Change((after,)))
+    return after
+
+
+def _payload(item: Workitem, content: bytes, voxels: int, executor: ThreadPoolExecutor) -> Payload:
+    """Digest and sealing side by side; frames beyond a bound are sealed while they are sent."""
+    keys = keys_of(item)
+    digest = executor.submit(keyed_digest, keys.digest_key, content)
+    frames = seal(keys.payload_key, PAYLOAD, content)
+    ahead = list(islice(frames, _SEALED_AHEAD_BYTES // FRAME_BYTES))
+    return Payload(digest.result(), len(content), voxels, chain(ahead, frames))
+
+
+def _offer(means: Means, item: Workitem, pipeline: Pipeline, bundle: Bundle, payload: Payload) -> Offer:
+    created_ms = item.offer["created_ms"] if item.offer else means.clock.now_ms()
+    return Offer(
+        offer_id=item.offer_id,
+        institution=item.institution,
+        bundle=bundle.name,
+        bundle_version=bundle.version,
+        bundle_sha256=bundle.sha256,
+        data_class=pipeline.data_class,
+        urgency=item.urgency,
+        payload_size_bytes=payload.size_bytes,
+        payload_digest=payload.digest,
+        voxels=payload.voxels,
+        work_units=bundle.reference_work_units(payload.voxels),
+        created_ms=created_ms,
+        deadline_ms=created_ms + round(OFFER_DEADLINE_S * 1000),
+    )

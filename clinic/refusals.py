@@ -1,0 +1,136 @@
+"""Why a series is not analysed, and what else can go wrong between a study and its findings.
+
+Every class is one situation; its code ends a Workitem, stands on the study's page and has a page in `docs/errors/`.
+"""
+
+from __future__ import annotations
+
+from bithive.errors import Conflict, Fault, Forbidden, NotFound, Refused, Unavailable
+
+
+class NoGeometry(Refused):
+    code, title = "no-geometry", "The images do not say where they lie in the patient"
+
+
+class GantryTilt(Refused):
+    code, title = "gantry-tilt", "The slices were acquired with a tilted gantry and form no rectangular block"
+
+
+class UnevenSpacing(Refused):
+    code, title = "uneven-spacing", "The slices do not lie at even distances"
+
+
+class MissingSlices(Refused):
+    code, title = "missing-slices", "Slices are missing inside the series"
+
+
+class DuplicatePositions(Refused):
+    code, title = "duplicate-positions", "Several different images lie at one position"
+
+
+class MixedOrientations(Refused):
+    code, title = "mixed-orientations", "The images of the series do not share one orientation"
+
+
+class MixedSizes(Refused):
+    code, title = "mixed-sizes", "The images of the series do not share one size"
+
+
+class MixedSpacing(Refused):
+    code, title = "mixed-spacing", "The images of the series do not share one pixel spacing"
+
+
+class MixedFrames(Refused):
+    code, title = "mixed-frames-of-reference", "The images of the series do not share one frame of reference"
+
+
+class LocaliserMixedIn(Refused):
+    code, title = "localiser-mixed-in", "A localiser is mixed in with the images of the series"
+
+
+class TooFewSlices(Refused):
+    code, title = "too-few-slices", "One slice is not a volume"
+
+
+class MultiFrame(Refused):
+    code, title = "multi-frame", "Multi-frame images are not read as a volume yet"
+
+
+class UnsupportedPixels(Refused):
+    code, title = "unsupported-pixels", "The pixels are of a kind that is not analysed"
+
+
+class UndecodablePixels(Refused):
+    code, title = "undecodable-pixels", "The pixels cannot be decoded"
+
+
+class TruncatedPixels(Refused):
+    code, title = "truncated-pixels", "The pixels are shorter than the header says"
+
+
+class NoHounsfield(Refused):
+    code, title = "no-hounsfield", "The CT images do not say how pixel values become Hounsfield units"
+
+
+class Superseded(Refused):
+    code, title = "superseded", "Later images of the series replaced this analysis"
+
+
+class FindingsRefused(Refused):
+    code, title = "findings-refused", "The findings that came back do not fit what was sent"
+
+
+class OfferRefused(Refused):
+    code, title = "offer-refused", "The network does not take the Offer"
+
+
+class OfferExhausted(Refused):
+    code, title = "offer-exhausted", "No Cell could finish it in time"
+
+
+class WritingFailed(Fault):
+    code, title = "writing-failed", "The findings could not be written as DICOM"
+
+
+class MisplacedFrame(Fault):
+    code, title = "misplaced-frame", "A frame of the segmentation does not lie where its source does"
+
+
+class NetworkUnreachable(Unavailable):
+    code, title = "network-silent", "The network side does not answer; the study waits"
+
+
+class NetworkForbids(Unavailable):
+    code, title = "network-forbids", "The network side does not accept this institution's credential; the study waits"
+
+
+class ResultsNotStored(Unavailable):
+    code, title = "results-not-stored", "The archive could not store the findings; it is tried again"
+
+
+class WorkitemAbsent(NotFound):
+    code, title = "workitem-absent", "There is no such Workitem"
+
+
+class StaleWorkitem(Conflict):
+    code, title = "stale-workitem", "Somebody else changed the Workitem meanwhile"
+
+
+class NotReviewable(Conflict):
+    code, title = "not-reviewable", "Only completed findings can be accepted or rejected"
+
+
+class AlreadyReviewed(Conflict):
+    code, title = "already-reviewed", "The findings were already judged otherwise"
+
+
+class NotRepeatable(Conflict):
+    code, title = "not-repeatable", "Only an analysis that was canceled can be repeated"
+
+
+class NoPlane(NotFound):
+    code, title = "no-plane", "The volume has no such plane"
+
+
+class ReviewerUnnamed(Forbidden):
+    code, title = "reviewer-unnamed", "Whoever judges findings has a name"

@@ -1,0 +1,142 @@
+"""What a written object is derived from: the patient, the study and the images of one series.
+
+Patient and study are copied as the source has them, mistakes included: an object that corrects a name is an object of
+another patient.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pydicom.config
+from pydicom.dataset import Dataset
+
+from clinic import elements
+from clinic.geometry import Grid
+from clinic.instance import InstanceRow
+from inference.volume import Volume
+
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+"""Values of the source are copied, not judged; the intake has decided what is let in."""
+
+IDENTITY = (
+    "00080020",
+    "00080030",
+    "00080050",
+    "00080051",
+    "00080090",
+    "00080201",
+    "00081030",
+    "00081032",
+    "00081048",
+    "00081060",
+    "00081080",
+    "00081110",
+    "00100010",
+    "00100020",
+    "00100021",
+    "00100022",
+    "00100024",
+    "00100030",
+    "00100032",
+    "00100040",
+    "00101001",
+    "00101002",
+    "00101010",
+    "00101020",
+    "00101030",
+    "00102160",
+    "00102180",
+    "001021B0",
+    "00104000",
+    "00120062",
+    "00120063",
+    "00120064",
+    "0020000D",
+    "00200010",
+)
+"""Patient, General Study and Patient Study Modules (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2)."""
+
+_EMPTY = ("00080020", "00080030", "00080050", "00080090", "00100010", "00100020", "00100030", "00100040", "00200010")
+"""Type 2: present, if need be empty."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """A series as it was analysed.
+
+    Attributes
+    ----------
+    grid
+        Its instances in order, and where they lie.
+    volume
+        Its pixel values; the preview shows them.
+    """
+
+    grid: Grid
+    volume: Volume
+
+    @property
+    def head(self) -> InstanceRow:
+        """Its first instance."""
+        return self.grid.rows[0]
+
+    @property
+    def frame_of_reference_uid(self) -> str:
+        """Frame of Reference UID (0020,0052); empty when the source has none."""
+        return elements.text(self.head.header, "00200052")
+
+    @property
+    def series_number(self) -> int:
+        """Series Number (0020,0011); 0 when absent."""
+        return elements.integer(self.head.header, "00200011")
+
+
+def neutral_dataset(source: Source, z: int = 0) -> Dataset:
+    """One source instance with its geometry and references, but a nameless patient: for libraries that judge values.
+
+    Parameters
+    ----------
+    source
+        The series.
+    z
+        Which slice.
+    """
+    row = source.grid.rows[z]
+    dataset = Dataset()
+    dataset.SOPClassUID, dataset.SOPInstanceUID = row.sop_class, row.sop_uid
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = row.study_uid, row.series_uid
+    dataset.FrameOfReferenceUID = source.frame_of_reference_uid
+    dataset.Modality = elements.text(row.header, "00080060")
+    dataset.Rows, dataset.Columns = source.grid.shape[1:]
+    dataset.SamplesPerPixel, dataset.BitsAllocated = 1, 16
+    dataset.ImagePositionPatient = elements.numbers(row.header, "00200032")
+    dataset.ImageOrientationPatient = elements.numbers(row.header, "00200037")
+    dataset.PixelSpacing = elements.numbers(row.header, "00280030")
+    dataset.SliceThickness = elements.number(row.header, "00180050") or source.grid.spacing_mm[2]
+    dataset.SpacingBetweenSlices = source.grid.spacing_mm[2]
+    dataset.PatientID = dataset.PatientName = dataset.PatientBirthDate = dataset.PatientSex = ""
+    dataset.StudyID = dataset.AccessionNumber = dataset.ReferringPhysicianName = ""
+    dataset.StudyDate = dataset.StudyTime = None
+    return dataset
+
+
+def copy_identity(dataset: Dataset, header: dict[str, Any]) -> None:
+    """Give a written object the patient and the study of its source.
+
+    Parameters
+    ----------
+    dataset
+        The object; changed in place.
+    header
+        A source instance's header, DICOM JSON Model.
+    """
+    for tag in IDENTITY:
+        if tag in dataset:
+            del dataset[tag]
+    kept = {tag: header[tag] for tag in IDENTITY if tag in header and "BulkDataURI" not in header[tag]}
+    kept |= {tag: {"vr": pydicom.datadict.dictionary_VR(tag)} for tag in _EMPTY if tag not in kept}
+    dataset.update(Dataset.from_json(kept))
+    if not all(str(item.get("Value", "")).isascii() for item in kept.values()):
+        dataset.SpecificCharacterSet = "ISO_IR 192"

@@ -1,0 +1,166 @@
+"""What must hold of a Receipt and its findings before an Attempt is ACCEPTED: *checked*, which is less than *verified*.
+
+The checks are a table, in order; the first that fails gives its code. None of them recomputes anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import prod
+
+from bithive.envelope import BadEnvelope, open_all
+from bithive.errors import BadSignature
+from bithive.keys import keyed_digest
+from bithive.limits import CLOCK_SKEW_S
+from bithive.offer import Offer, OfferKeys
+from bithive.receipt import Receipt
+from cluster.attempt import Attempt
+from cluster.cell_record import NodeRecord
+from cluster.errors import (
+    BundleDiffers,
+    DigestDiffers,
+    FindingsUnreadable,
+    ForeignSignature,
+    GeometryDiffers,
+    MeasurementImplausible,
+    MemoryImplausible,
+    ReceiptRefused,
+    ReceiptReplayed,
+    WallTimeImplausible,
+    WorkUnitsDiffer,
+)
+from inference.errors import BadFindings
+from inference.findings import Findings, announced_shapes
+
+_SLACK_MS = 250
+"""Clocks tick in steps and threads start late: what a measurement may exceed its bound by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A Receipt beside what the network side knows itself.
+
+    Attributes
+    ----------
+    receipt
+        What the cell says.
+    offer, attempt
+        What was asked for, and under which Lease.
+    nodes
+        The registered Nodes of the cell that has the Lease.
+    arrived_ms
+        When the last byte of the findings was here.
+    """
+
+    receipt: Receipt
+    offer: Offer
+    attempt: Attempt
+    nodes: tuple[NodeRecord, ...]
+    arrived_ms: int
+
+    @property
+    def node(self) -> NodeRecord | None:
+        """The registered Node that the Receipt names, if key and id belong together."""
+        named = (self.receipt.node, self.receipt.node_key, self.receipt.cell)
+        return next((node for node in self.nodes if (node.node, node.node_key, node.cell) == named), None)
+
+
+def _same_attempt(claim: Claim) -> bool:
+    receipt, attempt = claim.receipt, claim.attempt
+    return (receipt.attempt_id, receipt.offer_id, receipt.fencing_token, receipt.cell) == (
+        attempt.attempt_id,
+        attempt.offer_id,
+        attempt.fencing_token,
+        attempt.cell,
+    )
+
+
+def _signed(claim: Claim) -> bool:
+    if claim.node is None:
+        return False
+    try:
+        claim.receipt.check_signature()
+    except BadSignature:
+        return False
+    return True
+
+
+def _same_bundle(claim: Claim) -> bool:
+    receipt, offer = claim.receipt, claim.offer
+    ran = (receipt.bundle, receipt.bundle_version, receipt.bundle_sha256)
+    return ran == (offer.bundle, offer.bundle_version, offer.bundle_sha256)
+
+
+def _same_input(claim: Claim) -> bool:
+    receipt, offer = claim.receipt, claim.offer
+    return (receipt.input_digest, receipt.input_size_bytes) == (offer.payload_digest, offer.payload_size_bytes)
+
+
+def _same_units(claim: Claim) -> bool:
+    return claim.receipt.work_units == claim.offer.work_units
+
+
+def _time_fits(claim: Claim) -> bool:
+    receipt = claim.receipt
+    leased_ms = claim.arrived_ms - claim.attempt.leased_ms
+    skew_ms = CLOCK_SKEW_S * 1000
+    begun = claim.attempt.leased_ms - skew_ms <= receipt.started_ms <= claim.arrived_ms + skew_ms
+    return begun and 0 < receipt.wall_ms <= leased_ms + _SLACK_MS
+
+
+def _memory_fits(claim: Claim) -> bool:
+    assert claim.node is not None, "the signature is checked before"
+    return claim.receipt.input_size_bytes <= claim.receipt.peak_memory_bytes <= claim.node.memory_bytes
+
+
+def _measurement_fits(claim: Claim) -> bool:
+    assert claim.node is not None, "the signature is checked before"
+    receipt, node = claim.receipt, claim.node
+    cpu_ms_max = (receipt.wall_ms + _SLACK_MS) * node.threads
+    gpu_ms_max = (receipt.wall_ms + _SLACK_MS) * node.gpus
+    return 1 <= receipt.threads <= node.threads and receipt.cpu_ms <= cpu_ms_max and receipt.gpu_ms <= gpu_ms_max
+
+
+CHECKS: tuple[tuple[type[ReceiptRefused], Callable[[Claim], bool]], ...] = (
+    (ReceiptReplayed, _same_attempt),
+    (ForeignSignature, _signed),
+    (BundleDiffers, _same_bundle),
+    (DigestDiffers, _same_input),
+    (WorkUnitsDiffer, _same_units),
+    (WallTimeImplausible, _time_fits),
+    (MemoryImplausible, _memory_fits),
+    (MeasurementImplausible, _measurement_fits),
+)
+
+
+def check_receipt(claim: Claim) -> None:
+    """Every check that needs no findings. Raises a leaf of `ReceiptRefused`."""
+    for error, holds in CHECKS:
+        if not holds(claim):
+            raise error
+
+
+def check_findings(claim: Claim, keys: OfferKeys, sealed: Iterable[bytes]) -> None:
+    """Open the findings and compare them with Receipt and Offer.
+
+    Raises
+    ------
+    FindingsUnreadable
+        The envelope does not open under this Offer's key and this Attempt's token, or holds no Findings.
+    DigestDiffers
+        They are not the bytes that the node signed for.
+    GeometryDiffers
+        A mask has another number of voxels than the Volume that was sent.
+    """
+    receipt = claim.receipt
+    try:
+        plain = open_all(keys.payload_key, claim.attempt.fencing_token, receipt.output_size_bytes, sealed)
+        if keyed_digest(keys.digest_key, plain) != receipt.output_digest:
+            raise DigestDiffers
+        shapes = set(announced_shapes(plain))
+        if len(shapes) > 1 or any(prod(shape) != claim.offer.voxels for shape in shapes):
+            raise GeometryDiffers
+        Findings.from_bytes(plain, next(iter(shapes), (1, 1, 1)))
+    except (BadEnvelope, BadFindings) as error:
+        raise FindingsUnreadable from error

@@ -1,0 +1,47 @@
+"""Why an Attempt can end without findings, and what that means for its Offer: one fixed table."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Fate(StrEnum):
+    """What becomes of the Offer."""
+
+    FINAL = "final"
+    """Any cell would say the same: the Offer is exhausted with this code."""
+    RETRY = "retry"
+    """Another try may succeed."""
+    PAYLOAD = "payload"
+    """The stored payload is no good: the institution is asked for it again."""
+
+
+EXPIRED = "lease-expired"
+OVERDUE = "deadline-passed"
+WITHDRAWN = "offer-withdrawn"
+UNKNOWN_REFUSAL = "refused"
+
+FAILURES: dict[str, Fate] = {
+    "bad-volume": Fate.FINAL,
+    "unsupported-volume": Fate.FINAL,
+    "anatomy-absent": Fate.FINAL,
+    "implausible-findings": Fate.FINAL,
+    "bundle-refused": Fate.FINAL,
+    "offer-inconsistent": Fate.FINAL,
+    UNKNOWN_REFUSAL: Fate.FINAL,
+    "bundle-unknown": Fate.RETRY,
+    "weights-absent": Fate.RETRY,
+    "engine-absent": Fate.RETRY,
+    "engine-fault": Fate.RETRY,
+    "out-of-memory": Fate.RETRY,
+    "runner-died": Fate.RETRY,
+    "runner-fault": Fate.RETRY,
+    "data-class-refused": Fate.RETRY,
+    "payload-unreadable": Fate.PAYLOAD,
+}
+"""What a cell may report, by code."""
+
+
+def known(code: str, otherwise: str) -> str:
+    """The code itself if a cell may report it, else `otherwise`."""
+    return code if code in FAILURES else otherwise

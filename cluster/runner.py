@@ -1,0 +1,71 @@
+"""What runs bundles for an agent: the port, and the runner in the agent's own process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from bithive.clock import Clock
+from bithive.keys import SigningKey
+from cluster import measure
+from cluster.protocol import NodeGreeting
+from cluster.work import Assignment, Finished, Progress, Warm, perform
+
+
+class Runner(Protocol):
+    """Where a cell's Attempts run."""
+
+    def nodes(self) -> Sequence[NodeGreeting]:
+        """The Nodes of the cell, one at least."""
+
+    def bundles(self) -> Sequence[str]:
+        """SHA-256 of each bundle that is loaded."""
+
+    def run(self, assignment: Assignment, payload: bytearray, progress: Progress) -> Finished:
+        """Do the work. Raises `WorkFailed`, `RunnerDied`, and whatever `progress` raises."""
+
+    def healthy(self) -> bool:
+        """Whether it can still run anything at all."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class LocalRunner:
+    """Runs bundles in this process, one at a time: a cell without Ray.
+
+    Parameters
+    ----------
+    bundles
+        What is loaded.
+    key
+        The Node's own key.
+    clock
+        Measures the work.
+    """
+
+    def __init__(self, bundles: Sequence[Warm], key: SigningKey, clock: Clock) -> None:
+        self._bundles: Mapping[str, Warm] = {warm.bundle.sha256: warm for warm in bundles}
+        self._key, self._clock, self._one = key, clock, threading.Lock()
+
+    def nodes(self) -> Sequence[NodeGreeting]:
+        return [greeting(self._key)]
+
+    def bundles(self) -> Sequence[str]:
+        return list(self._bundles)
+
+    def run(self, assignment: Assignment, payload: bytearray, progress: Progress) -> Finished:
+        with self._one:
+            return perform(self._bundles, assignment, payload, self._key, self._clock, progress)
+
+    def healthy(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+def greeting(key: SigningKey) -> NodeGreeting:
+    """The machine that this process runs on, as a Node."""
+    return NodeGreeting(key.public_hex, measure.threads(), measure.memory_bytes(), measure.gpus(), {})

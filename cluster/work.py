@@ -1,0 +1,203 @@
+"""One Attempt on one Node: open the Volume, run the bundle, sign the Receipt. The same code in every runner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from bithive.clock import Clock
+from bithive.errors import BitHiveError, Refused
+from bithive.keys import SigningKey, keyed_digest
+from bithive.log import get
+from bithive.receipt import Receipt
+from cluster.errors import LeaseLost, WorkFailed
+from cluster.failures import UNKNOWN_REFUSAL, known
+from cluster.measure import Meter
+from inference.errors import BadVolume
+from inference.findings import Findings
+from inference.volume import Volume
+
+Progress = Callable[[str, float], None]
+
+
+class BundleFacts(Protocol):
+    """What a Receipt says of a bundle (`models.bundle.Bundle`)."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    def reference_work_units(self, voxels: int) -> int:
+        """Reference work units of one run."""
+
+
+class Engine(Protocol):
+    """A bundle that is loaded (`inference.run.LoadedBundle`)."""
+
+    @property
+    def engine(self) -> str: ...
+    @property
+    def engine_version(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def deterministic(self) -> bool: ...
+    def run(self, volume: Volume, progress: Progress) -> Findings:
+        """Raises leaves of `Refused`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """A bundle ready to run."""
+
+    bundle: BundleFacts
+    engine: Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What a Node must know of an Attempt: plain values, so that it can cross to another process.
+
+    Attributes
+    ----------
+    attempt_id, offer_id, fencing_token, cell
+        For the Receipt.
+    nodes
+        The id of each Node of the cell, by its key: the Node that runs finds its own.
+    bundle_sha256
+        What to run.
+    payload_digest, voxels, work_units
+        What the Offer says of the payload.
+    digest_key
+        Names input and output by HMAC.
+    """
+
+    attempt_id: str
+    offer_id: str
+    fencing_token: int
+    cell: str
+    nodes: dict[str, str]
+    bundle_sha256: str
+    payload_digest: str
+    voxels: int
+    work_units: int
+    digest_key: bytes
+
+    def __repr__(self) -> str:
+        return f"Assignment({self.attempt_id})"
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What comes of an Attempt: plain findings and the Receipt that names them."""
+
+    receipt: Receipt
+    findings: bytes
+
+
+def perform(
+    bundles: Mapping[str, Warm],
+    assignment: Assignment,
+    payload: bytes | bytearray | memoryview,
+    key: SigningKey,
+    clock: Clock,
+    progress: Progress,
+) -> Finished:
+    """Do the work of an Attempt.
+
+    Parameters
+    ----------
+    bundles
+        What is loaded, by SHA-256.
+    payload
+        The plain Volume container.
+    key
+        The Node's own.
+    progress
+        Told a stage and the fraction of the whole; may raise `LeaseLost`, which ends the work.
+
+    Raises
+    ------
+    WorkFailed
+        With a code of `cluster.failures`.
+    LeaseLost
+        As `progress` raised it.
+    """
+    try:
+        return _perform(bundles, assignment, payload, key, clock, progress)
+    except (WorkFailed, LeaseLost):
+        raise
+    except MemoryError:
+        raise WorkFailed("out-of-memory") from None
+    except BitHiveError as error:
+        failure = known(error.code, UNKNOWN_REFUSAL if isinstance(error, Refused) else "runner-fault")
+        raise WorkFailed(failure) from error
+    except Exception as error:
+        get().error("attempt.crashed", attempt=assignment.attempt_id, exc_info=error)
+        raise WorkFailed("runner-fault") from error
+
+
+def _perform(
+    bundles: Mapping[str, Warm],
+    assignment: Assignment,
+    payload: bytes | bytearray | memoryview,
+    key: SigningKey,
+    clock: Clock,
+    progress: Progress,
+) -> Finished:
+    meter = Meter(clock)
+    progress("loading", 0.0)
+    warm = bundles.get(assignment.bundle_sha256)
+    if warm is None or key.public_hex not in assignment.nodes:
+        raise WorkFailed("bundle-unknown")
+    digest = keyed_digest(assignment.digest_key, payload)
+    if digest != assignment.payload_digest:
+        raise WorkFailed("payload-unreadable")
+    volume = _volume(payload)
+    work_units = warm.bundle.reference_work_units(volume.array.size)
+    if (volume.array.size, work_units) != (assignment.voxels, assignment.work_units):
+        raise WorkFailed("offer-inconsistent")
+    findings = warm.engine.run(volume, progress).to_bytes()
+    measured = meter.read(on_gpu=warm.engine.device != "cpu")
+    receipt = Receipt(
+        attempt_id=assignment.attempt_id,
+        offer_id=assignment.offer_id,
+        fencing_token=assignment.fencing_token,
+        cell=assignment.cell,
+        node=assignment.nodes[key.public_hex],
+        node_key=key.public_hex,
+        bundle=warm.bundle.name,
+        bundle_version=warm.bundle.version,
+        bundle_sha256=warm.bundle.sha256,
+        engine=warm.engine.engine,
+        engine_version=warm.engine.engine_version,
+        precision=warm.engine.precision,
+        device=warm.engine.device,
+        threads=warm.engine.threads,
+        deterministic=warm.engine.deterministic,
+        input_digest=digest,
+        output_digest=keyed_digest(assignment.digest_key, findings),
+        input_size_bytes=len(payload),
+        output_size_bytes=len(findings),
+        work_units=work_units,
+        started_ms=measured.started_ms,
+        wall_ms=measured.wall_ms,
+        cpu_ms=measured.cpu_ms,
+        gpu_ms=measured.gpu_ms,
+        peak_memory_bytes=measured.peak_memory_bytes,
+    )
+    return Finished(receipt.sign(key), findings)
+
+
+def _volume(payload: bytes | bytearray | memoryview) -> Volume:
+    try:
+        return Volume.from_bytes(payload)
+    except BadVolume:
+        raise WorkFailed("bad-volume") from None

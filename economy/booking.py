@@ -1,0 +1,164 @@
+"""Takes the network's events into the ledger: any number of times, in any order.
+
+Each event ends in the same entries whatever came before it, because every entry's id comes from the Offer or the
+Receipt and a decision once recorded is found again instead of being made anew. When the ledger cannot take entries,
+`LedgerUnavailable` reaches the relay, which asks again later; nothing else waits for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bithive.log import get
+from bithive.outbox import Event
+from economy.book import EntryRow
+from economy.charges import (
+    Payers,
+    charge_id,
+    charges,
+    close_id,
+    closes,
+    credit_id,
+    grant,
+    hold_id,
+    holds,
+    receipt_id,
+    surplus,
+    work,
+)
+from economy.entry import AMOUNT_MAX, Entry
+from economy.errors import EntryDiffers, InsufficientFunds, PendingResolved, PendingUnknown
+from economy.events import AttemptAccepted, BadEvent, OfferClosed, OfferOpened
+from economy.ledger import Ledger
+from economy.parties import HUB, NETWORK, PROTOCOL, Parties
+from economy.rates import RateCard, Rates
+
+_NOT_THIS_WAY = (InsufficientFunds, PendingResolved, PendingUnknown)
+
+
+class Booking:
+    """Holds, charges and work units, from events.
+
+    Parameters
+    ----------
+    ledger
+        Where entries go.
+    rates
+        The rate cards of all times.
+    parties
+        Who stands for whom.
+    """
+
+    def __init__(self, ledger: Ledger, rates: Rates, parties: Parties) -> None:
+        self._ledger, self._rates, self._parties = ledger, rates, parties
+        self._granted: set[str] = set()
+        self._takers: dict[str, Callable[[dict[str, Any]], None]] = {
+            "offer.opened": lambda body: self._opened(OfferOpened.read(body)),
+            "attempt.accepted": lambda body: self._accepted(AttemptAccepted.read(body)),
+            "offer.closed": lambda body: self._closed(OfferClosed.read(body)),
+        }
+
+    def take(self, event: Event) -> None:
+        """Book one event; other topics are passed over.
+
+        A malformed event is recorded as such (`event.rejected`) and never asked for again: it must not hold up others.
+
+        Raises
+        ------
+        LedgerUnavailable
+            Try the same event again later.
+        """
+        taker = self._takers.get(event.topic)
+        if taker is None:
+            return
+        try:
+            taker(event.body)
+        except BadEvent as error:
+            digest = hashlib.sha256(f"{event.topic}\x00{event.key}".encode()).hexdigest()
+            facts = {"topic": event.topic, "reason": error.detail}
+            self._first([Entry(f"event/{digest}", "event.rejected", facts=facts)])
+
+    def _opened(self, event: OfferOpened) -> None:
+        card = self._rates.at(event.at_ms)
+        _check_price(card, event)
+        payers = self._payers(event.institution, card)
+        if self._find(charge_id(event.offer_id)) is None and self._find(close_id(event.offer_id)) is None:
+            self._first(holds(event, card, payers))
+        self._release_surplus(event.offer_id)
+
+    def _accepted(self, event: AttemptAccepted) -> None:
+        network = self._parties.of(NETWORK)
+        recipients = {
+            "node": self._parties.of("node", event.node),
+            "operator": self._parties.of("operator", event.operator),
+            "hub": self._parties.of(HUB),
+            "protocol": self._parties.of(PROTOCOL),
+        }
+        held = self._find(hold_id(event.offer_id))
+        card = self._rates.version(_facts(held)["rate_card"]) if held else self._rates.at(event.at_ms)
+        _check_price(card, event)
+        if self._find(receipt_id(event.receipt_digest)) is None:
+            self._first([work(event, recipients["node"], network)])
+        amount = None if held is None else _held_amount(held)
+        closed = self._find(close_id(event.offer_id)) is not None
+        payers = self._payers(event.institution, card)
+        self._first(charges(event, card, payers, recipients, amount, closed=closed))
+        self._release_surplus(event.offer_id)
+
+    def _closed(self, event: OfferClosed) -> None:
+        self._first(closes(event))
+        self._release_surplus(event.offer_id)
+
+    def _payers(self, institution: str, card: RateCard) -> Payers:
+        party, network = self._parties.of("institution", institution), self._parties.of(NETWORK)
+        if party not in self._granted:
+            if self._find(credit_id(party)) is None:
+                self._first([grant(party, network, card)])
+            self._granted.add(party)
+        return Payers.of(party, network, card.currency)
+
+    def _release_surplus(self, offer_id: str) -> None:
+        """Whichever of two events comes second, a hold does not outlive the Offer's end."""
+        ended = self._find(charge_id(offer_id)) or self._find(close_id(offer_id))
+        held = self._find(hold_id(offer_id))
+        if ended is not None and held is not None and _held_amount(held):
+            try:
+                self._ledger.post(surplus(offer_id))
+            except PendingResolved:
+                return
+
+    def _first(self, ways: Sequence[Entry]) -> None:
+        """Record the first way that the ledger takes, unless one is recorded already."""
+        if self._find(ways[0].entry_id) is not None:
+            return
+        for entry in ways:
+            try:
+                self._ledger.post(entry)
+            except _NOT_THIS_WAY:
+                if entry is ways[-1]:
+                    raise
+            except EntryDiffers:
+                get().warning("entry.differs", entry=entry.entry_id)
+                return
+            else:
+                return
+
+    def _find(self, entry_id: str) -> EntryRow | None:
+        return self._ledger.find(entry_id)
+
+
+def _facts(row: EntryRow) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(row.content).get("facts", {})
+    return facts
+
+
+def _held_amount(row: EntryRow) -> int:
+    return int(_facts(row)["amount"]) if row.kind == "charge.held" else 0
+
+
+def _check_price(card: RateCard, event: OfferOpened | AttemptAccepted) -> None:
+    if card.price(event.bundle, event.bundle_version, event.work_units) > AMOUNT_MAX:
+        raise BadEvent("the price is out of range")

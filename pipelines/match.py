@@ -1,0 +1,152 @@
+"""Which series suits which pipeline: a pure function over headers, with a coded reason for every no.
+
+The codes are public: `docs/pipelines/` explains each. The first one in the order of the table is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from pipelines.series import SeriesHeader
+from pipelines.spec import Pipeline, SeriesSelector, Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A series that a pipeline takes."""
+
+    pipeline: Pipeline
+    series_uid: str
+
+
+def match(headers: Sequence[SeriesHeader], pipelines: Mapping[str, Pipeline] | Iterable[Pipeline]) -> list[Match]:
+    """Every pair of a pipeline and a series that suits it.
+
+    Parameters
+    ----------
+    headers
+        The series of one study.
+    pipelines
+        Those that are on: the catalogue's mapping or any of its values.
+
+    Returns
+    -------
+    list
+        Ordered as `headers`, then by the pipeline's name.
+    """
+    offered = pipelines.values() if isinstance(pipelines, Mapping) else pipelines
+    ordered = sorted(offered, key=lambda pipeline: pipeline.name)
+    return [
+        Match(pipeline, header.series_uid)
+        for header in headers
+        for pipeline in ordered
+        if why_not(header, pipeline) is None
+    ]
+
+
+def why_not(header: SeriesHeader, pipeline: Pipeline) -> str | None:
+    """The code of the first rule that the series breaks, or None if it suits."""
+    for code, holds in _RULES:
+        if not holds(header, pipeline.selector):
+            return code
+    return None
+
+
+def reasons() -> dict[str, str]:
+    """Every code that `why_not` can give, with a sentence for a person."""
+    return dict(_REASONS)
+
+
+def _words(header: SeriesHeader) -> str:
+    return f"{header.series_description} {header.protocol_name}".lower().replace("_", " ")
+
+
+def _fits(header: SeriesHeader, timing: Timing) -> bool:
+    pairs = (
+        (header.echo_time_ms, timing.echo_time_ms),
+        (header.repetition_time_ms, timing.repetition_time_ms),
+        (header.inversion_time_ms, timing.inversion_time_ms),
+    )
+    inside = all(span is None or (value is not None and span[0] <= value <= span[1]) for value, span in pairs)
+    return inside and (not timing.scanning_sequence or timing.scanning_sequence in header.scanning_sequence)
+
+
+def _modality(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    return header.modality == selector.modality
+
+
+def _object(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    return bool(header.sop_classes) and header.sop_classes <= selector.sop_classes
+
+
+def _original(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    types = {value.upper() for value in header.image_type}
+    return not (types & selector.derived_types or selector.derived_words.search(_words(header)))
+
+
+def _body_part(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    named = header.body_part.strip().upper()
+    return (not named or named in selector.body_parts) and not selector.other_anatomy_words.search(_words(header))
+
+
+def _weighting(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    if selector.contrary_words.search(_words(header)):
+        return False
+    return not any(_fits(header, timing) for timing in selector.contrary_timings)
+
+
+def _shown(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    if selector.shown_by_words.search(_words(header)):
+        return True
+    return any(_fits(header, timing) for timing in selector.shown_by_timings)
+
+
+def _contrast(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    given = header.contrast or bool(selector.contrast_words.search(_words(header)))
+    return selector.with_contrast or not given
+
+
+def _population(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    age = header.patient_age_years
+    return age is None or selector.age_years[0] <= age <= selector.age_years[1]
+
+
+def _spacing(header: SeriesHeader, _selector: SeriesSelector) -> bool:
+    return header.spacing_mm is not None and all(0 < step < float("inf") for step in header.spacing_mm)
+
+
+def _fine(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    return header.spacing_mm is not None and max(header.spacing_mm) <= selector.spacing_mm_max + 1e-6
+
+
+def _slices(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    return header.instances >= selector.slices_min
+
+
+def _extent(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    return header.extent_mm is not None and min(header.extent_mm) >= selector.extent_mm_min
+
+
+def _gap_free(header: SeriesHeader, _selector: SeriesSelector) -> bool:
+    return header.gap_free
+
+
+_Rule = Callable[[SeriesHeader, SeriesSelector], bool]
+_TABLE: tuple[tuple[str, _Rule, str], ...] = (
+    ("other-modality", _modality, "The modality is another one."),
+    ("other-object", _object, "The instances are of a kind that this pipeline cannot read."),
+    ("derived-map", _original, "It is a survey, a mosaic, a reformat or a computed map, not the acquired image."),
+    ("other-body-part", _body_part, "It shows another part of the body."),
+    ("other-weighting", _weighting, "Its name or timings show another weighting."),
+    ("weighting-not-shown", _shown, "Neither its name nor its timings show the weighting that is needed."),
+    ("post-contrast", _contrast, "A contrast agent was given."),
+    ("outside-population", _population, "The patient's age lies outside the population that was validated."),
+    ("no-geometry", _spacing, "The position of its slices cannot be told."),
+    ("too-coarse", _fine, "Its voxels are too large."),
+    ("too-few-slices", _slices, "It has too few slices."),
+    ("too-small", _extent, "It covers too little of the patient."),
+    ("gaps", _gap_free, "Slices are missing, doubled, or unevenly spaced."),
+)
+_RULES = tuple((code, rule) for code, rule, _ in _TABLE)
+_REASONS = tuple((code, text) for code, _, text in _TABLE)

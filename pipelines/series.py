@@ -1,0 +1,78 @@
+"""SeriesHeader: what a pipeline may know of a series when it says yes or no. No DICOM library, no pixel, no identity
+beyond the UID that the answer refers to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
+"""SOP Class UIDs, PS3.4 B.5."""
+CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+SECONDARY_CAPTURE_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesHeader:
+    """The facts of one series that its instances agree on.
+
+    Attributes
+    ----------
+    series_uid
+        Series Instance UID (0020,000E).
+    modality
+        Modality (0008,0060).
+    sop_classes
+        Every SOP Class UID (0008,0016) that occurs.
+    body_part
+        Body Part Examined (0018,0015), empty when absent.
+    series_description, protocol_name
+        (0008,103E) and (0018,1030), empty when absent.
+    image_type
+        Image Type (0008,0008), its values in order.
+    mr_acquisition_type
+        MR Acquisition Type (0018,0023): `2D`, `3D` or empty.
+    scanning_sequence
+        Scanning Sequence (0018,0020), its values in order.
+    echo_time_ms, repetition_time_ms, inversion_time_ms
+        (0018,0081), (0018,0080), (0018,0082); None when absent.
+    instances, rows, columns
+        Number of instances; Rows (0028,0010); Columns (0028,0011).
+    spacing_mm
+        Distance of voxel centres along (x, y, z): along a row, along a column, between slices as their positions say;
+        None when it cannot be told.
+    gap_free
+        Whether the slices lie at even distances in one orientation, none missing and none twice.
+    patient_age_years
+        At the time of the study; None when not known.
+    contrast
+        Whether the header says that a contrast agent was given (0018,0010).
+    """
+
+    series_uid: str
+    modality: str
+    sop_classes: frozenset[str]
+    body_part: str = ""
+    series_description: str = ""
+    protocol_name: str = ""
+    image_type: tuple[str, ...] = ()
+    mr_acquisition_type: str = ""
+    scanning_sequence: tuple[str, ...] = ()
+    echo_time_ms: float | None = None
+    repetition_time_ms: float | None = None
+    inversion_time_ms: float | None = None
+    instances: int = 0
+    rows: int = 0
+    columns: int = 0
+    spacing_mm: tuple[float, float, float] | None = None
+    gap_free: bool = False
+    patient_age_years: float | None = None
+    contrast: bool = False
+
+    @property
+    def extent_mm(self) -> tuple[float, float, float] | None:
+        """How much of the patient it covers along (x, y, z), or None."""
+        if self.spacing_mm is None:
+            return None
+        x, y, z = self.spacing_mm
+        return (x * self.columns, y * self.rows, z * self.instances)

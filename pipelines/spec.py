@@ -1,0 +1,126 @@
+"""What a clinical task is: one frozen `Pipeline`, declared in one file of `pipelines/tasks/`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bithive.offer import DataClass, Urgency
+from pipelines.outputs import MeasurementOutput, Output, SegmentOutput
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{2,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """MR timings that by themselves show a weighting: closed ranges, and all of them must be known.
+
+    Attributes
+    ----------
+    echo_time_ms, repetition_time_ms, inversion_time_ms
+        (lowest, highest), or None when it does not matter.
+    scanning_sequence
+        A value that Scanning Sequence (0018,0020) must hold, or empty.
+    """
+
+    echo_time_ms: tuple[float, float] | None = None
+    repetition_time_ms: tuple[float, float] | None = None
+    inversion_time_ms: tuple[float, float] | None = None
+    scanning_sequence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSelector:
+    """Which series a pipeline takes. `pipelines.match` reads it; every refusal has a code.
+
+    Attributes
+    ----------
+    modality
+        Modality (0008,0060).
+    sop_classes
+        SOP Class UIDs that the reader and the bundle can do; a series that mixes in another is not taken.
+    body_parts
+        Values of Body Part Examined that fit; an absent one always does.
+    shown_by_words, shown_by_timings
+        Positive evidence: a regular expression over the lower-case description and protocol name, or one of the
+        timings. Without any the series is not taken.
+    contrary_words, contrary_timings
+        Evidence against: it outweighs any for.
+    other_anatomy_words
+        Words that name another part of the body.
+    derived_words, derived_types
+        Words, and values of Image Type, that show a derived map, a survey or a reformat.
+    with_contrast
+        Whether a series with a contrast agent is taken; `contrast_words` tell it when the header does not.
+    spacing_mm_max
+        Largest distance of voxel centres along any axis.
+    slices_min
+        Fewest slices.
+    extent_mm_min
+        Least coverage along any axis.
+    age_years
+        (youngest, oldest) that the bundle was validated on; an unknown age is let through.
+    """
+
+    modality: str
+    sop_classes: frozenset[str]
+    body_parts: frozenset[str]
+    shown_by_words: re.Pattern[str]
+    shown_by_timings: tuple[Timing, ...]
+    contrary_words: re.Pattern[str]
+    contrary_timings: tuple[Timing, ...]
+    other_anatomy_words: re.Pattern[str]
+    derived_words: re.Pattern[str]
+    derived_types: frozenset[str]
+    contrast_words: re.Pattern[str]
+    with_contrast: bool
+    spacing_mm_max: float
+    slices_min: int
+    extent_mm_min: float
+    age_years: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A clinical task.
+
+    Attributes
+    ----------
+    name
+        Its file's name.
+    title
+        For people.
+    bundle, bundle_version
+        What runs; `models/bundles/<bundle>` holds exactly that version.
+    selector
+        Which series it takes.
+    outputs
+        What is written into the study.
+    data_class
+        Of the payload (DESIGN, Trust).
+    urgency
+        When the request says nothing.
+    timeout_s
+        After which an Attempt counts as failed.
+    intended_use
+        What it is for, whom it was validated on, and what it is not.
+    """
+
+    name: str
+    title: str
+    bundle: str
+    bundle_version: str
+    selector: SeriesSelector
+    outputs: tuple[Output, ...]
+    data_class: DataClass
+    urgency: Urgency
+    timeout_s: float
+    intended_use: str
+
+    def __post_init__(self) -> None:
+        assert _NAME.fullmatch(self.name), "a pipeline's name is its file's"
+        assert self.timeout_s > 0, "a timeout is positive"
+        assert len(self.title) <= 64, "a title is an LO"
+        segments = {output.mask for output in self.outputs if isinstance(output, SegmentOutput)}
+        measured = {output.mask for output in self.outputs if isinstance(output, MeasurementOutput)}
+        assert measured <= segments, "a measurement refers to a segment that is written"

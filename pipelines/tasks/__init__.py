@@ -1,0 +1,1 @@
+"""Clinical tasks: one file, one frozen `PIPELINE` each, named as its file."""

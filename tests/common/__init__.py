@@ -1,0 +1,1 @@
+"""What several tests share: external programs, real servers, stores under one contract."""

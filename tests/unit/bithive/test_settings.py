@@ -1,0 +1,85 @@
+import os
+
+import pytest
+from pydantic import ValidationError
+
+from bithive.errors import BadSettings
+from bithive.settings import Mode, Role, load, names
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch):
+    for name in list(os.environ):
+        if name.upper().startswith("BITHIVE_"):
+            monkeypatch.delenv(name)
+
+
+def test_defaults_are_safe():
+    settings = load()
+    assert (settings.mode, settings.role) == (Mode.PRODUCTION, Role.BOTH)
+    assert settings.http.host == "127.0.0.1"
+    assert settings.secret is None
+
+
+def test_the_environment_is_read(monkeypatch):
+    monkeypatch.setenv("BITHIVE_HTTP__PORT", "9000")
+    monkeypatch.setenv("BITHIVE_MODE", "demo")
+    settings = load()
+    assert (settings.http.port, settings.mode) == (9000, Mode.DEMO)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["BITHIVE_HTPP__PORT", "BITHIVE_HTTP__PROT", "BITHIVE_HTTP", "BITHIVE_", "bithive_typo", "BITHIVE_HTTP__PORT__X"],
+)
+def test_a_variable_that_is_no_setting_is_refused(monkeypatch, name):
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(BadSettings, match="not a setting"):
+        load()
+
+
+@pytest.mark.parametrize("value", ["-1", "65536", "eight", ""])
+def test_a_value_out_of_range_is_refused_and_not_quoted(monkeypatch, value):
+    monkeypatch.setenv("BITHIVE_HTTP__PORT", value)
+    with pytest.raises(BadSettings, match=r"http\.port"):
+        load()
+
+
+def test_a_secret_never_shows(monkeypatch):
+    monkeypatch.setenv("BITHIVE_SECRET", "correct horse battery staple " * 2)
+    monkeypatch.setenv("BITHIVE_CELL__TOKEN", "another secret")
+    shown = repr(load()) + str(load().model_dump()) + load().model_dump_json()
+    assert "horse" not in shown
+    assert "another" not in shown
+
+
+def test_the_test_suites_own_variable_is_let_through(monkeypatch):
+    monkeypatch.setenv("BITHIVE_TEST_STRICT", "1")
+    load()
+
+
+def test_settings_cannot_change():
+    with pytest.raises(ValidationError):
+        load().log_level = "debug"  # type: ignore[misc]
+
+
+def test_every_setting_is_described_and_readable(monkeypatch):
+    assert all(names().values())
+    for name in names():
+        monkeypatch.setenv(name, "no such value")
+        if name in {"BITHIVE_STATE", "BITHIVE_SECRET"} or "URL" in name or "TOKEN" in name or "NAME" in name:
+            load()
+        monkeypatch.delenv(name)
+
+
+def test_three_databases_lie_under_the_state_folder(tmp_path):
+    settings = load(state=tmp_path)
+    urls = {settings.database_url(name) for name in ("clinic", "network", "ledger")}
+    assert urls == {f"sqlite:///{tmp_path}/{name}.db" for name in ("clinic", "network", "ledger")}
+    assert settings.model_store == tmp_path / "models"
+
+
+def test_a_database_of_ones_own(monkeypatch):
+    monkeypatch.setenv("BITHIVE_NETWORK__LEDGER_DATABASE_URL", "postgresql://ledger")
+    assert load().database_url("ledger") == "postgresql://ledger"
+    assert load().database_url("network").startswith("sqlite")

@@ -1,0 +1,192 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bithive.keys import SigningKey
+from bithive.offer import OfferKeys
+from clinic.batch import StoreOutcome
+from clinic.refusals import FindingsRefused
+from clinic.taking import check_findings, hear
+from clinic.workitem import Duty, State
+from inference.findings import Findings, Mask, Measurement
+from pipelines.catalog import pipelines
+from tests.common.clinic_side import ClinicSide
+from tests.common.dicom_factory import INSTITUTION, content_of, head_series
+from tests.common.loop_network import NODE, bright
+
+HEAD = [content_of(item) for item in head_series()]
+PIPELINE = pipelines()["intracranial_volume_t1"]
+
+
+@pytest.fixture
+def side(tmp_path) -> ClinicSide:
+    made = ClinicSide(tmp_path)
+    made.receive(HEAD)
+    made.settle()
+    return made
+
+
+def ended(side) -> tuple[str, str | None]:
+    side.settle()
+    (item,) = side.workitems()
+    return str(item.state), item.reason
+
+
+@pytest.mark.parametrize(
+    ("members", "code"),
+    [
+        ({"bundle_sha256": "0" * 64}, "findings-refused"),
+        ({"bundle_version": "9.9.9"}, "findings-refused"),
+        ({"input_digest": "0" * 64}, "findings-refused"),
+        ({"output_digest": "0" * 64}, "findings-refused"),
+        ({"output_size_bytes": 12}, "findings-refused"),
+        ({"offer_id": "off_00000000000000000000000009"}, "findings-refused"),
+        ({"attempt_id": "att_00000000000000000000000009"}, "findings-refused"),
+        ({"fencing_token": 999}, "bad-envelope"),
+    ],
+)
+def test_a_receipt_that_does_not_fit_writes_nothing(side, members, code):
+    (offer_id,) = side.network.open
+    side.network.accept(offer_id, side.network.lease(offer_id), **members)
+    assert ended(side) == ("CANCELED", code)
+    assert not [row for row in side.archive._instances.values() if row.own]
+    assert side.network.ended[offer_id] == "acknowledged"
+
+
+def test_a_receipt_that_nobody_signed_writes_nothing(side):
+    (offer_id,) = side.network.open
+    side.network.run(offer_id)
+    accepted = side.network.stream[-1]
+    side.network.stream[-1] = replace(accepted, receipt=accepted.receipt | {"wall_ms": 1})
+    assert ended(side) == ("CANCELED", "bad-signature")
+
+
+def test_a_receipt_that_is_none_writes_nothing(side):
+    (offer_id,) = side.network.open
+    side.network.run(offer_id)
+    side.network.stream[-1] = replace(side.network.stream[-1], receipt={"attempt_id": 5})
+    assert ended(side) == ("CANCELED", "bad-receipt")
+
+
+def shaped(*shape, key="intracranial", unit="mL", fill=True, measured=True) -> Findings:
+    mask = Mask(key, np.full(shape, fill))
+    values = (Measurement("intracranial_volume", 1.0, unit, key),) if measured else ()
+    return Findings((mask,), values)
+
+
+@pytest.mark.parametrize(
+    "findings",
+    [
+        Findings(),
+        shaped(64, 66, 61),
+        shaped(64, 66, 62, fill=False),
+        shaped(64, 66, 62, key="other"),
+        shaped(64, 66, 62, unit="L"),
+        shaped(64, 66, 62, measured=False),
+    ],
+)
+def test_findings_that_do_not_fit_write_nothing(side, findings):
+    (offer_id,) = side.network.open
+    side.network.run(offer_id, findings)
+    assert ended(side) == ("CANCELED", "findings-refused")
+
+
+def test_a_mask_larger_than_the_volume_is_refused_before_it_is_unpacked(side):
+    (offer_id,) = side.network.open
+    side.network.run(offer_id, shaped(65, 66, 62))
+    assert ended(side) == ("CANCELED", "bad-findings")
+
+
+def test_garbage_under_a_right_receipt_is_refused(side):
+    (offer_id,) = side.network.open
+
+    class Garbage:
+        def to_bytes(self):
+            return b"no findings at all"
+
+    side.network.run(offer_id, Garbage())
+    assert ended(side) == ("CANCELED", "bad-findings")
+
+
+def test_findings_that_fit_are_let_pass(side):
+    source = side.volumes.source(INSTITUTION, "1.2.3.100.1")
+    check_findings(bright(source.volume), PIPELINE, source)
+    with pytest.raises(FindingsRefused):
+        check_findings(Findings(), PIPELINE, source)
+
+
+def test_an_archive_that_cannot_store_is_asked_again(side):
+    (offer_id,) = side.network.open
+    store = side.intake.store_results
+    side.intake.store_results = lambda *_: [StoreOutcome("", "", 0xA700, None, "no-space")]
+    side.network.run(offer_id)
+    side.settle()
+    (item,) = side.workitems()
+    assert (item.state, item.duty, item.waiting) == (State.IN_PROGRESS, Duty.TAKE, "results-not-stored")
+    side.intake.store_results = store
+    side.clock.advance_s(5)
+    assert ended(side) == ("COMPLETED", None)
+
+
+def test_the_same_attempt_twice_gives_the_same_bytes(side):
+    (offer_id,) = side.network.open
+    stored = []
+    store = side.intake.store_results
+
+    def spy(institution, contents):
+        stored.append(list(contents))
+        if len(stored) == 1:
+            raise ZeroDivisionError
+        return store(institution, contents)
+
+    side.intake.store_results = spy
+    side.network.run(offer_id)
+    side.settle()
+    side.clock.advance_s(3600 * 30)
+    side.settle()
+    assert len(stored) == 2
+    assert stored[0] == stored[1]
+
+
+def test_events_of_unknown_offers_and_topics_only_move_the_cursor(side):
+    side.network.tell("attempt.accepted", "off_00000000000000000000000009", receipt={})
+    side.network.tell("something.new", side.network.open[0])
+    means = side.flow._means
+    for event in side.network.stream[-2:]:
+        assert hear(means, INSTITUTION, event) is None
+    assert side.store.cursor(INSTITUTION) == side.network.stream[-1].seq
+
+
+def test_news_are_shown_as_they_come(side):
+    (offer_id,) = side.network.open
+    attempt = side.network.lease(offer_id)
+    side.network.tell("attempt.progressed", offer_id, attempt_id=attempt, stage="segmenting", fraction=0.5, node=NODE)
+    side.settle()
+    (item,) = side.workitems()
+    assert (item.state, item.stage, item.fraction, item.node, item.attempt_id) == (
+        State.IN_PROGRESS, "segmenting", 0.5, NODE, attempt,
+    )  # fmt: skip
+    running = side.events()[-1].detail
+    assert (running["stage"], running["fraction"], running["node"]) == ("segmenting", 0.5, NODE)
+
+
+def test_a_second_acceptance_changes_nothing(side):
+    (offer_id,) = side.network.open
+    side.network.run(offer_id)
+    side.settle()
+    (before,) = side.workitems()
+    side.network.tell("attempt.accepted", offer_id, attempt_id="att_00000000000000000000000077", receipt={})
+    side.network.tell("offer.exhausted", offer_id, code="late")
+    side.settle()
+    assert side.workitems() == [before]
+
+
+def test_the_key_opens_nothing_for_another(side):
+    (offer_id,) = side.network.open
+    offer, keys = side.network.offers[offer_id]
+    side.network.key = SigningKey(b"x" * 32)
+    side.network.offers[offer_id] = (offer, OfferKeys(b"z" * 32, keys.digest_key))
+    findings = bright(side.volumes.source(INSTITUTION, "1.2.3.100.1").volume)
+    side.network.accept(offer_id, side.network.lease(offer_id), findings)
+    assert ended(side) == ("CANCELED", "bad-envelope")

@@ -1,0 +1,76 @@
+"""The whole way of an Offer through the broker."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.broker import Durations
+from cluster.errors import (
+    FindingsAbsent,
+)
+from cluster.offers import OfferState
+from cluster.store import MemoryStore
+from tests.common.network import Made, Scene, scene
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Scene:
+    return scene(tmp_path)
+
+
+def state_of(stage: Scene, made: Made) -> OfferState:
+    record = stage.broker.store.offer(made.offer.offer_id)
+    assert record is not None
+    return record.state
+
+
+def test_from_offer_to_acknowledgement(stage: Scene, tmp_path: Path) -> None:
+    made = stage.offer()
+    grant = stage.cell.lease()
+    assert grant.offer == made.offer
+    assert (grant.keys, grant.fencing_token) == (made.keys, 1)
+    assert stage.broker.payload(stage.cell.cell, grant.attempt_id, 1).read_bytes() == made.sealed
+    stage.cell.beat(grant)
+    receipt = stage.cell.finish(grant, made.payload)
+    assert state_of(stage, made) is OfferState.ACCEPTED
+    file = stage.broker.findings(stage.institution, grant.attempt_id)
+    assert file.path.exists()
+    assert file.plain_size_bytes == receipt.output_size_bytes
+    stage.broker.acknowledge(stage.institution, made.offer.offer_id)
+    stage.broker.acknowledge(stage.institution, made.offer.offer_id)
+    assert state_of(stage, made) is OfferState.ACKNOWLEDGED
+    assert list(tmp_path.iterdir()) == []
+    record = stage.broker.store.offer(made.offer.offer_id)
+    assert record is not None
+    assert record.keys is None
+    with pytest.raises(FindingsAbsent):
+        stage.broker.findings(stage.institution, grant.attempt_id)
+    assert stage.topics() == ["offer.opened", "attempt.leased", "attempt.progressed", "attempt.accepted"]
+    events = stage.broker.store.outbox.waiting()
+    assert [event.topic for event in events] == ["offer.opened", "attempt.accepted"]
+    assert events[1].key == grant.attempt_id
+    assert events[1].body == {
+        "offer_id": made.offer.offer_id,
+        "attempt_id": grant.attempt_id,
+        "institution": stage.institution,
+        "cell": stage.cell.cell,
+        "node": stage.cell.node,
+        "operator": "operator",
+        "bundle": "threshold",
+        "bundle_version": "1.0.0",
+        "work_units": made.offer.work_units,
+        "receipt_digest": receipt.digest,
+        "at_ms": stage.clock.now_ms(),
+    }
+
+
+def test_durations_are_parameters(tmp_path: Path) -> None:
+    stage = scene(tmp_path, durations=Durations(lease_s=1.0, heartbeat_s=0.2, attempts_max=2))
+    made = stage.offer()
+    for _ in range(2):
+        stage.cell.lease()
+        stage.clock.advance_s(1)
+        stage.broker.expire()
+    assert state_of(stage, made) is OfferState.EXHAUSTED
+    assert stage.cell.greet().lease_s == 1.0
+    assert isinstance(stage.broker.store, MemoryStore)

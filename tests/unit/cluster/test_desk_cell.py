@@ -1,0 +1,184 @@
+"""What cells ask of the broker."""
+
+from pathlib import Path
+
+import pytest
+
+from bithive.offer import DataClass, Urgency
+from cluster.errors import (
+    AttemptAbsent,
+    BadMessage,
+    CellUnknown,
+    LeaseLost,
+)
+from cluster.offers import OfferState
+from cluster.protocol import Heartbeat
+from cluster.spool import payload_name
+from tests.common.network import HandCell, Made, Scene, make_offer, put_offer, scene
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Scene:
+    return scene(tmp_path)
+
+
+def state_of(stage: Scene, made: Made) -> OfferState:
+    record = stage.broker.store.offer(made.offer.offer_id)
+    assert record is not None
+    return record.state
+
+
+def test_nobody_uses_what_is_another_cells(stage: Scene) -> None:
+    made = stage.offer()
+    grant = stage.cell.lease()
+    thief = HandCell(stage.broker, stage.ids, stage.institution, seed=8)
+    for request in (
+        lambda: stage.broker.payload(thief.cell, grant.attempt_id, grant.fencing_token),
+        lambda: thief.beat(grant),
+        lambda: thief.finish(grant, made.payload),
+        lambda: stage.broker.fail(thief.cell, grant.attempt_id, grant.fencing_token, "engine-fault"),
+    ):
+        with pytest.raises(AttemptAbsent):
+            request()
+    with pytest.raises(CellUnknown):
+        stage.broker.lease("cel_nobody")
+    stage.cell.finish(grant, made.payload)
+
+
+def test_the_order_is_urgency_then_lost_attempts_then_deadline_then_age(stage: Scene) -> None:
+    now_ms = stage.clock.now_ms()
+    low = stage.offer(urgency=Urgency.LOW)
+    late = stage.offer(deadline_ms=now_ms + 9_000_000)
+    lost = stage.offer(deadline_ms=now_ms + 8_000_000, urgency=Urgency.MEDIUM)
+    soon = stage.offer(deadline_ms=now_ms + 100_000)
+    stage.clock.advance_s(1)
+    soon_but_younger = stage.offer(deadline_ms=now_ms + 100_000)
+    high = stage.offer(urgency=Urgency.HIGH, deadline_ms=now_ms + 9_000_000)
+    order = [stage.cell.lease().offer for _ in range(6)]
+    assert order == [item.offer for item in (high, soon, soon_but_younger, lost, late, low)]
+    stage.clock.advance_s(16)
+    stage.broker.expire()
+    fresh = stage.offer(deadline_ms=now_ms + 90_000)
+    again = [stage.cell.lease().offer for _ in range(7)]
+    assert again == [item.offer for item in (high, soon, soon_but_younger, lost, late, fresh, low)]
+
+
+def test_a_lost_lease_is_requeued_at_once_and_the_late_answer_loses(stage: Scene) -> None:
+    made = stage.offer()
+    first = stage.cell.lease()
+    stage.clock.advance_s(15)
+    with pytest.raises(LeaseLost):
+        stage.cell.beat(first)
+    assert stage.broker.expire() == 1
+    second = stage.cell.lease()
+    assert second.fencing_token == first.fencing_token + 1
+    with pytest.raises(LeaseLost):
+        stage.cell.finish(first, made.payload)
+    with pytest.raises(LeaseLost):
+        stage.broker.payload(stage.cell.cell, first.attempt_id, second.fencing_token)
+    stage.cell.finish(second, made.payload)
+    assert [event.key for event in stage.broker.store.outbox.waiting() if event.topic == "attempt.accepted"] == [
+        second.attempt_id
+    ]
+
+
+def test_a_heartbeat_renews_and_only_news_is_told(stage: Scene) -> None:
+    stage.offer()
+    grant = stage.cell.lease()
+    for step in range(20):
+        stage.clock.advance_s(10)
+        assert stage.cell.beat(grant, fraction=0.5 + step / 1000) == stage.clock.now_ms() + 15_000
+        assert stage.broker.expire() == 0
+    assert stage.topics().count("attempt.progressed") == 1
+    with pytest.raises(BadMessage):
+        beat = Heartbeat(grant.fencing_token, "segmenting", 0.5, stage.ids.new("nod"))
+        stage.broker.heartbeat(stage.cell.cell, grant.attempt_id, beat)
+
+
+def test_a_failure_pauses_longer_each_time_and_a_refusal_is_final(stage: Scene) -> None:
+    made = stage.offer()
+    for pause_s in (1, 2, 4, 8):
+        grant = stage.cell.lease()
+        stage.broker.fail(stage.cell.cell, grant.attempt_id, grant.fencing_token, "engine-fault")
+        stage.clock.advance_s(pause_s - 0.1)
+        assert stage.broker.lease(stage.cell.cell) is None
+        stage.clock.advance_s(0.1)
+    grant = stage.cell.lease()
+    stage.broker.fail(stage.cell.cell, grant.attempt_id, grant.fencing_token, "engine-fault")
+    assert state_of(stage, made) is OfferState.EXHAUSTED
+    final = stage.offer()
+    grant = stage.cell.lease()
+    with pytest.raises(BadMessage):
+        stage.broker.fail(stage.cell.cell, grant.attempt_id, grant.fencing_token, "it-is-late")
+    stage.broker.fail(stage.cell.cell, grant.attempt_id, grant.fencing_token, "implausible-findings")
+    assert state_of(stage, final) is OfferState.EXHAUSTED
+    assert stage.broker.notices(stage.institution, 0)[-1].body["code"] == "implausible-findings"
+
+
+def test_an_unreadable_payload_is_asked_for_again(stage: Scene) -> None:
+    made = stage.offer()
+    grant = stage.cell.lease()
+    stage.broker.fail(stage.cell.cell, grant.attempt_id, grant.fencing_token, "payload-unreadable")
+    assert state_of(stage, made) is OfferState.AWAITING_PAYLOAD
+    assert stage.topics()[-1] == "offer.payload-lost"
+    put_offer(stage.broker, made)
+    grant = stage.cell.lease()
+    assert grant.fencing_token == 2
+    stage.broker.spool.delete(payload_name(made.offer.offer_id))
+    with pytest.raises(LeaseLost):
+        stage.broker.payload(stage.cell.cell, grant.attempt_id, 2)
+    put_offer(stage.broker, made)
+    stage.cell.finish(stage.cell.lease(), made.payload)
+    topics = [event.topic for event in stage.broker.store.outbox.waiting()]
+    assert topics == ["offer.opened", "attempt.accepted"]
+
+
+def test_the_same_findings_twice_are_one_and_others_are_too_late(stage: Scene) -> None:
+    made = stage.offer()
+    grant = stage.cell.lease()
+    findings = stage.cell.findings(grant, made.payload)
+    receipt = stage.cell.receipt(grant, made.payload, findings)
+    stage.cell.post(grant, receipt, findings)
+    stage.cell.post(grant, receipt, findings)
+    stage.clock.advance_s(100)
+    stage.cell.post(grant, receipt, findings)
+    with pytest.raises(LeaseLost):
+        stage.cell.finish(grant, made.payload, wall_ms=2)
+    assert stage.topics().count("attempt.accepted") == 1
+    assert stage.broker.findings(stage.institution, grant.attempt_id).path.exists()
+
+
+def test_data_classes_decide(stage: Scene) -> None:
+    stranger = HandCell(stage.broker, stage.ids, None, seed=9)
+    other = HandCell(stage.broker, stage.ids, stage.ids.new("ins"), seed=10)
+    for data_class in (DataClass.P1, DataClass.P2, DataClass.P3):
+        stage.offer(data_class=data_class)
+    assert stage.broker.lease(stranger.cell) is None
+    assert stage.broker.lease(other.cell) is None
+    stage.broker.cells.vet(stranger.cell, True)
+    grant = stage.broker.lease(stranger.cell)
+    assert grant is not None
+    assert grant.offer.data_class is DataClass.P1
+    assert stage.broker.lease(stranger.cell) is None
+    stage.cell.greet(data_class_max=DataClass.P2)
+    assert stage.cell.lease().offer.data_class is DataClass.P2
+    assert stage.broker.lease(stage.cell.cell) is None
+    public = stage.offer(data_class=DataClass.P0)
+    grant = stage.broker.lease(other.cell)
+    assert grant is not None
+    assert grant.offer == public.offer
+
+
+def test_a_bundle_goes_only_where_it_is_loaded(stage: Scene) -> None:
+    stage.offer()
+    stage.cell.greet(bundles=("cd" * 32,))
+    assert stage.broker.lease(stage.cell.cell) is None
+
+
+def test_many_that_may_not_be_had_do_not_hide_one_that_may(stage: Scene) -> None:
+    other = stage.ids.new("ins")
+    for _ in range(250):
+        made = make_offer(stage.ids, stage.clock, other, urgency=Urgency.HIGH)
+        put_offer(stage.broker, made)
+    mine = stage.offer(urgency=Urgency.LOW)
+    assert stage.cell.lease().offer == mine.offer

@@ -1,0 +1,130 @@
+import copy
+
+import pytest
+
+from inference.config import ALLOWED_TARGETS, audit, build
+from inference.errors import BundleRefused
+from models.catalog import Catalog
+
+CONFIG = {
+    "network_def": {"_target_": "torch.jit.load", "f": "models/model.pt"},
+    "inferer": {"_target_": "SimpleInferer"},
+    "preprocessing": {
+        "_target_": "Compose",
+        "transforms": [{"_target_": "inference.preprocess.Canonicald", "keys": "image"}],
+    },
+    "postprocessing": {
+        "_target_": "Compose",
+        "transforms": [
+            {"_target_": "inference.postprocess.ThresholdChanneld", "keys": "pred", "channel": 1, "threshold": 0.5}
+        ],
+    },
+}
+
+
+def changed(**changes):
+    return copy.deepcopy(CONFIG) | changes
+
+
+def test_the_networks_are_named():
+    assert audit(CONFIG) == ["models/model.pt"]
+
+
+def test_every_bundle_of_ours_passes(tmp_path):
+    for bundle in Catalog(tmp_path).bundles().values():
+        assert set(audit(bundle.inference())) == {pinned.file for pinned in bundle.weights}
+
+
+def test_it_is_made_with_the_networks_of_the_engine():
+    network = object()
+    parts = build(CONFIG, {"models/model.pt": lambda: network})
+    assert parts["network_def"]() is network
+    assert type(parts["inferer"]).__name__ == "SimpleInferer"
+    assert type(parts["preprocessing"].transforms[0]).__name__ == "Canonicald"
+
+
+def test_a_reference_gives_one_and_the_same_object():
+    locate = {
+        "_target_": "inference.preprocess.LocateBoxd",
+        "keys": "a",
+        "into": "b",
+        "image": "c",
+        "network": "@locator",
+        "inferer": "@inferer",
+        "channel": 1,
+        "threshold": 0.5,
+        "plane_fraction_min": 0.1,
+        "margin": 0.1,
+    }
+    config = changed(
+        locator={"_target_": "torch.jit.load", "f": "models/box.pt"},
+        preprocessing={"_target_": "Compose", "transforms": [locate]},
+    )
+    networks = {"models/model.pt": lambda: 1, "models/box.pt": lambda: 2}
+    assert build(config, networks)["preprocessing"].transforms[0].network is networks["models/box.pt"]
+
+
+def deep(levels):
+    node = "x"
+    for _ in range(levels):
+        node = [node]
+    return node
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {key: value for key, value in CONFIG.items() if key != "inferer"},
+        changed(imports=["$import os"]),
+        changed(run="$__import__('os').system('true')"),
+        changed(value=["a", {"b": "prefix $eval"}]),
+        changed(value="%other.json#key"),
+        changed(inferer={"_target_": "os.system", "command": "true"}),
+        changed(inferer={"_target_": "monai.inferers.SimpleInferer.__init__"}),
+        changed(inferer={"_target_": "builtins.eval", "x": "1"}),
+        changed(inferer={"_target_": ["SimpleInferer"]}),
+        changed(inferer={"_target_": {"_target_": "SimpleInferer"}}),
+        changed(inferer={"_target_": "SimpleInferer", "_mode_": "debug"}),
+        changed(inferer={"_target_": "SimpleInferer", "_requires_": "@network_def"}),
+        changed(inferer={"_target_": "SimpleInferer", "_disabled_": True}),
+        changed(**{"+preprocessing": []}),
+        changed(**{"preprocessing::transforms": []}),
+        changed(network_def={"_target_": "torch.jit.load", "f": "models/model.pt", "_extra_files": {}}),
+        changed(network_def={"_target_": "torch.jit.load", "f": {"a": 1}}),
+        changed(network_def={"_target_": "torch.load", "f": "models/model.pt"}),
+        changed(value=deep(40)),
+    ],
+)
+def test_what_could_do_more_is_refused(config):
+    with pytest.raises(BundleRefused):
+        audit(config)
+
+
+def test_wrong_arguments_are_refused():
+    wrong = {"_target_": "inference.preprocess.Canonicald", "keys": "image", "surprise": 1}
+    config = changed(preprocessing={"_target_": "Compose", "transforms": [wrong]})
+    with pytest.raises(BundleRefused):
+        build(config, {"models/model.pt": lambda: 1})
+
+
+def test_a_reference_that_leads_nowhere_is_refused():
+    config = changed(inferer="@absent")
+    with pytest.raises(BundleRefused):
+        build(config, {"models/model.pt": lambda: 1})
+
+
+def test_every_allowed_target_is_used_or_from_monai(tmp_path):
+    used = set()
+
+    def walk(node):
+        if isinstance(node, dict):
+            used.add(node.get("_target_"))
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+
+    for bundle in Catalog(tmp_path).bundles().values():
+        walk(bundle.inference())
+    assert used >= ALLOWED_TARGETS

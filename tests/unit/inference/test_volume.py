@@ -1,0 +1,150 @@
+import json
+import math
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bithive.limits import VOLUME_AXIS_VOXELS_MAX
+from inference.errors import BadVolume
+from inference.volume import DTYPES, MAGIC, Volume
+
+AFFINE = np.array([[0.9, 0.1, 0, -90.5], [-0.1, 0.8, 0, 12.25], [0, 0, 1.2, 3.0], [0, 0, 0, 1]])
+
+
+def volume(dtype="int16", shape=(3, 4, 5)):
+    array = np.arange(math.prod(shape)).reshape(shape).astype(dtype)
+    return Volume(array, AFFINE.copy(), "arbitrary")
+
+
+def container(header, raw=b"", magic=MAGIC):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    start = struct.pack("<8sI", magic, len(text)) + text
+    return start + b" " * (-len(start) % 64) + raw
+
+
+def header(**changes):
+    plain = {"affine": AFFINE.tolist(), "dtype": "int16", "shape": [1, 2, 3], "unit": "HU"}
+    return plain | changes
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_it_comes_back_as_it_was(dtype):
+    given_volume = volume(dtype)
+    read = Volume.from_bytes(given_volume.to_bytes())
+    assert read.array.dtype == np.dtype(dtype)
+    assert np.array_equal(read.array, given_volume.array)
+    assert np.array_equal(read.affine, given_volume.affine)
+    assert read.unit == "arbitrary"
+    assert read.to_bytes() == given_volume.to_bytes()
+
+
+def test_reading_copies_nothing_and_cannot_write():
+    content = bytearray(volume().to_bytes())
+    read = Volume.from_bytes(content)
+    assert not read.array.flags.writeable
+    assert not read.array.flags.owndata
+    content[-2:] = (999).to_bytes(2, "little")
+    assert read.array[-1, -1, -1] == 999
+
+
+def test_every_bit_of_the_affine_survives():
+    affine = AFFINE * (1 + 1e-15)
+    affine[3] = (0, 0, 0, 1)
+    affine[0, 3] = math.pi * 1e-9
+    read = Volume.from_bytes(Volume(np.zeros((1, 1, 1), np.uint8), affine, "HU").to_bytes())
+    assert read.affine.tobytes() == affine.tobytes()
+
+
+def test_spacing_and_the_volume_of_a_voxel():
+    made = Volume(np.zeros((2, 2, 2), np.int16), np.diag([0.5, 2.0, 4.0, 1.0]), "HU")
+    assert made.spacing_mm == (0.5, 2.0, 4.0)
+    assert made.voxel_ml == pytest.approx(0.004)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 400))
+def test_each_truncation_is_refused(length):
+    content = volume().to_bytes()
+    if length < len(content):
+        with pytest.raises(BadVolume):
+            Volume.from_bytes(content[:length])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=300))
+def test_noise_is_refused(noise):
+    for content in (noise, container(noise), MAGIC + noise):
+        with pytest.raises(BadVolume):
+            Volume.from_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        volume().to_bytes() + b"\0",
+        b"BHFIND01" + volume().to_bytes()[8:],
+        container(header(), b"\0" * 12, magic=b"BHVOLUM2"),
+        container(header(shape=[10**6, 10**6, 10**6]), b"\0" * 12),
+        container(header(shape=[VOLUME_AXIS_VOXELS_MAX + 1, 1, 1]), b"\0" * 12),
+        container(header(shape=[16000, 16000, 16000]), b"\0" * 12),
+        container(header(shape=[0, 2, 3])),
+        container(header(shape=[-1, -2, 3]), b"\0" * 12),
+        container(header(shape=[True, 2, 3]), b"\0" * 12),
+        container(header(shape=[1.0, 2, 3]), b"\0" * 12),
+        container(header(shape=[6]), b"\0" * 12),
+        container(header(shape="123"), b"\0" * 12),
+        container(header(dtype="object"), b"\0" * 12),
+        container(header(dtype=">i2"), b"\0" * 12),
+        container(header(dtype=["int16"]), b"\0" * 12),
+        container(header(unit="Gy"), b"\0" * 12),
+        container(header(unit=["HU"]), b"\0" * 12),
+        container(header(extra=1), b"\0" * 12),
+        container({"shape": [1, 2, 3]}, b"\0" * 12),
+        container(b"[]", b"\0" * 12),
+        container(b"[" * 100_000, b"\0" * 12),
+        container(b"\xff\xfe", b"\0" * 12),
+        container(json.dumps(header()).replace("0.9", "NaN").encode(), b"\0" * 12),
+        container(json.dumps(header()).replace("0.9", "1e999").encode(), b"\0" * 12),
+        container(json.dumps(header()).replace('"unit"', '"dtype"').encode(), b"\0" * 12),
+        container(header(affine=[[1, 0, 0, 0]] * 4), b"\0" * 12),
+        container(header(affine=np.diag([1.0, 1.0, 0.0, 1.0]).tolist()), b"\0" * 12),
+        container(header(affine=np.diag([1.0, 1.0, 1e9, 1.0]).tolist()), b"\0" * 12),
+        container(header(affine=np.diag([1.0, 1.0, 1.0, 2.0]).tolist()), b"\0" * 12),
+        container(header(affine=[[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), b"\0" * 12),
+        container(header(affine=[["1"] * 4] * 4), b"\0" * 12),
+        container(header(affine=None), b"\0" * 12),
+    ],
+)
+def test_hostile_containers_are_refused(content):
+    with pytest.raises(BadVolume):
+        Volume.from_bytes(content)
+
+
+def test_dirty_padding_is_refused():
+    content = bytearray(volume().to_bytes())
+    length = struct.unpack_from("<8sI", content)[1]
+    assert content[12 + length] == ord(" ")
+    content[12 + length] = 0
+    with pytest.raises(BadVolume):
+        Volume.from_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("array", "affine"),
+    [
+        (np.zeros((2, 2), np.int16), AFFINE),
+        (np.zeros((2, 2, 2), np.float64), AFFINE),
+        (np.zeros((2, 2, 2), ">i2"), AFFINE),
+        (np.zeros((2, 3, 4), np.int16).transpose(), AFFINE),
+        (np.zeros((0, 2, 2), np.int16), AFFINE),
+        (np.zeros((2, 2, 2), np.int16), np.full((4, 4), np.nan)),
+        (np.zeros((2, 2, 2), np.int16), AFFINE.astype(np.float32)),
+        (np.zeros((2, 2, 2), np.int16), AFFINE[:3]),
+    ],
+)
+def test_nothing_else_is_a_volume(array, affine):
+    with pytest.raises(BadVolume):
+        Volume(array, affine, "HU")
