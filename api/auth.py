@@ -29,7 +29,16 @@ SCOPES: dict[str, frozenset[str]] = {
     "institution": frozenset({"institution"}),
     "auditor": frozenset({"ledger:read", "access:read"}),
     "administrator": frozenset(
-        {"accounts:write", "access:read", "ledger:read", "studies:read", "studies:write", "dicom:read", "dicom:write"}
+        {
+            "accounts:write",
+            "access:read",
+            "ledger:read",
+            "studies:read",
+            "studies:write",
+            "studies:delete",
+            "dicom:read",
+            "dicom:write",
+        }
     ),
 }
 

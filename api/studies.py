@@ -25,6 +25,7 @@ from pipelines.catalog import pipelines
 
 router = APIRouter(prefix="/api")
 Reading = Annotated[Principal, Depends(require("studies:read"))]
+Deleting = Annotated[Principal, Depends(require("studies:delete"))]
 PAGE = 60
 
 
@@ -55,6 +56,15 @@ def _brief(services: Services, institution: str, row: StudyRow) -> dict[str, Any
 async def study(study_uid: str, services: ServicesDep, principal: Reading) -> dict[str, Any]:
     """One study: its series and why a pipeline does not take one, its Workitems, and what happened, in order."""
     return await run_in_threadpool(_study, services, principal, study_uid)
+
+
+@router.delete("/studies/{study_uid}", status_code=204)
+async def delete(study_uid: str, services: ServicesDep, principal: Deleting) -> None:
+    """Remove a study and everything written into it, for good. The access log keeps who did it."""
+    institution = principal.institution or ""
+    await run_in_threadpool(
+        services.intake.delete_study, institution, study_uid, principal.account, services.access_log
+    )
 
 
 def _study(services: Services, principal: Principal, study_uid: str) -> dict[str, Any]:

@@ -137,6 +137,7 @@ def _clinical_side(
         pipelines=pipelines(),
         bundles=Catalog(settings.model_store, settings.models.mirrors).bundles(),
         networks={accounts.institution(): network},
+        is_receiving=intake.is_receiving,
     )
     flow_loop = Loop("flow", flow.tick)
 

@@ -232,6 +232,8 @@ class Batch:
         When it began, milliseconds since the epoch.
     parts
         Its instances, in order.
+    open
+        Whether it may still bring something.
     """
 
     def __init__(
@@ -247,6 +249,7 @@ class Batch:
     ) -> None:
         self.id, self.institution, self.received_ms, self.own = identifier, institution, received_ms, own
         self.parts: list[Part] = []
+        self.open = True
         self._blobs, self._executor, self._has_space = blobs, executor, has_space
         self._backlog_bytes = 0
         self._changed = threading.Condition()
@@ -282,12 +285,19 @@ class Batch:
 
     def discard(self) -> None:
         """Forget everything that was not committed. Safe to call more than once."""
+        self.open = False
         for part in self.parts:
             part.refuse(StoreFailed.code)
             part.end()
         self.settle()
         for part in self.parts:
             part.forget()
+
+    def brings(self, institution: str, study_uid: str) -> bool:
+        """Whether it is open and has instances of a study."""
+        if not self.open or self.own or self.institution != institution:
+            return False
+        return any(part.instance and part.instance.study_uid == study_uid for part in tuple(self.parts))
 
     def run(self, work: Callable[[], None]) -> None:
         """Have a thread do it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import shutil
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -81,6 +82,7 @@ class Intake:
         self._free_bytes = free_bytes or _free_bytes_of(settings.state)
         self._on_stored = on_stored
         self._files = _Turns()
+        self._batches: weakref.WeakSet[Batch] = weakref.WeakSet()
         self._executor = ThreadPoolExecutor(_THREADS, "intake")
 
     def begin(self, institution: str, study_uid: str | None = None, size_bytes: int | None = None) -> Batch:
@@ -132,6 +134,7 @@ class Intake:
         ready = [part for part in batch.parts if part.instance]
         if ready:
             self._store(batch, ready)
+        batch.open = False
         for part in batch.parts:
             if part.instance is None:
                 part.forget()
@@ -218,13 +221,19 @@ class Intake:
             if not self._archive.delete_study(institution, study_uid, self._delete_files):
                 raise StudyAbsent
 
+    def is_receiving(self, institution: str, study_uid: str) -> bool:
+        """Whether a request that brings instances of this study has not ended."""
+        return any(batch.brings(institution, study_uid) for batch in list(self._batches))
+
     def close(self) -> None:
         """Wait for what is under way and end the threads."""
         self._executor.shutdown()
 
     def _batch(self, institution: str, has_space: Callable[[], bool], *, own: bool = False) -> Batch:
         now_ms = self._clock.now_ms()
-        return Batch(self._ids.new("bat"), institution, now_ms, self._blobs, self._executor, has_space, own=own)
+        batch = Batch(self._ids.new("bat"), institution, now_ms, self._blobs, self._executor, has_space, own=own)
+        self._batches.add(batch)
+        return batch
 
     def _has_space(self) -> bool:
         return self._free_bytes() >= self._reserve_bytes

@@ -91,24 +91,35 @@ class Reviews:
         name = " ".join(reviewer.translate(_SEPARATORS).split())[:64]
         if not name:
             raise ReviewerUnnamed
-        for _ in range(_TRIES_MAX):
-            item = self._store.workitem(institution, workitem_id)
-            if item.state is not State.COMPLETED:
-                raise NotReviewable
-            if item.review is verdict:
-                return item
-            if item.review is Review.REJECTED:
-                raise AlreadyReviewed
-            now_ms = self._clock.now_ms()
-            written = write(item, name, now_ms)
-            outcomes = self._intake.store_results(institution, [one.content for one in written])
-            if not all(outcome.stored for outcome in outcomes):
-                raise ResultsNotStored
-            try:
-                return self._record(item, verdict, name, now_ms, written, reason)
-            except StaleWorkitem:
-                continue
+        with self._one_at_a_time:
+            for _ in range(_TRIES_MAX):
+                item = self._store.workitem(institution, workitem_id)
+                if item.review is verdict and item.state is State.COMPLETED:
+                    return item
+                try:
+                    return self._write(item, verdict, name, write, reason)
+                except StaleWorkitem:
+                    continue
         raise StaleWorkitem
+
+    def _write(
+        self,
+        item: Workitem,
+        verdict: Review,
+        name: str,
+        write: Callable[[Workitem, str, int], list[Written]],
+        reason: str,
+    ) -> Workitem:
+        if item.state is not State.COMPLETED:
+            raise NotReviewable
+        if item.review is Review.REJECTED:
+            raise AlreadyReviewed
+        now_ms = self._clock.now_ms()
+        written = write(item, name, now_ms)
+        outcomes = self._intake.store_results(item.institution, [one.content for one in written])
+        if not all(outcome.stored for outcome in outcomes):
+            raise ResultsNotStored
+        return self._record(item, verdict, name, now_ms, written, reason)
 
     def _record(
         self, item: Workitem, verdict: Review, name: str, now_ms: int, written: list[Written], reason: str

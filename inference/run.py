@@ -49,7 +49,7 @@ def load(bundle: Bundle, weights: Mapping[str, Path], engine: str = "auto", thre
     if not all(file in weights and file in shapes for file in files):
         raise BundleRefused("inference.json loads a network that the bundle does not declare")
     runner = choose(engine, bundle.engines, threads)
-    networks = {file: runner.network(weights[file], tuple(shapes[file]["input_shape"])) for file in files}
+    networks = {file: _network(runner, weights[file], tuple(shapes[file]["input_shape"])) for file in files}
     parts = build(config, networks)
     return LoadedBundle(
         runner.name,
@@ -60,6 +60,15 @@ def load(bundle: Bundle, weights: Mapping[str, Path], engine: str = "auto", thre
         runner.deterministic,
         parts,
     )
+
+
+def _network(runner: Any, path: Path, input_shape: tuple[int, ...]) -> Any:
+    """A network that has run once: the first run takes its memory and is slow, and no study should wait for it."""
+    import torch
+
+    network = runner.network(path, input_shape)
+    network(torch.zeros(input_shape))
+    return network
 
 
 class LoadedBundle:

@@ -18,7 +18,7 @@ from clinic.access_log import Access, AccessLog, AccessRow
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 ROWS_A_PAGE = 100
-_TONES = {Access.OPENED: "run", Access.EXPORTED: "warn", Access.DELETED: "bad", Access.SEARCHED: "quiet"}
+_TONES = {Access.OPENED: "good", Access.EXPORTED: "warn", Access.DELETED: "bad", Access.SEARCHED: "quiet"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,6 @@ from api.pages.render import page, part
 from api.pages.session import Form
 from api.pages.viewing import ViewerChoices, choices
 from api.services import Services
-from clinic.access_log import Access
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 Reader = Annotated[Principal, Depends(require("studies:read"))]
@@ -28,14 +27,14 @@ QUERY_CHARACTERS_MAX = 100
 @router.get("/studies")
 def studies(request: Request, services: ServicesDep, principal: Reader, skip: Skip = 0) -> Response:
     """The study list."""
-    services.access_log.record(gather.institution_of(principal), principal.account, Access.SEARCHED)
+    openings(request).searched(principal)
     return page(request, "studies.html", here="studies", page=_with_address(request, services, principal, skip))
 
 
 @router.post("/studies")
 def search(request: Request, services: ServicesDep, principal: Reader, form: Form) -> Response:
     """The study list, searched: words about patients never stand in an address."""
-    services.access_log.record(gather.institution_of(principal), principal.account, Access.SEARCHED)
+    openings(request).searched(principal)
     query = form.get("q", "").strip()[:QUERY_CHARACTERS_MAX]
     return page(request, "studies.html", here="studies", page=_with_address(request, services, principal, 0, query))
 
@@ -43,14 +42,16 @@ def search(request: Request, services: ServicesDep, principal: Reader, form: For
 @router.post("/studies/rows")
 def rows(request: Request, services: ServicesDep, principal: Reader, form: Form, skip: Skip = 0) -> Response:
     """The rows of the list alone."""
+    openings(request).searched(principal, by_itself=not form.get("q"))
     query = form.get("q", "").strip()[:QUERY_CHARACTERS_MAX]
     shown = _with_address(request, services, principal, skip, query)
     return part("studies_rows.html", page=shown, principal=principal)
 
 
 @router.get("/studies/{study_uid}/row")
-def row(services: ServicesDep, principal: Reader, study_uid: str) -> Response:
+def row(request: Request, services: ServicesDep, principal: Reader, study_uid: str) -> Response:
     """One row of the list."""
+    openings(request).searched(principal, by_itself=True)
     return part("studies_row.html", study=gather.study_row(services, principal, study_uid))
 
 

@@ -5,7 +5,7 @@ const TOPICS = ["study.received", "study.changed", "study.deleted", "workitem.ch
 // `take(topic, body)` for each event; `again()` when some may have been missed; `connected(boolean)` as it comes and goes.
 export function listen(address, { take, again, connected }) {
   let source = null;
-  let missed = false;
+  let missed = true; // what happened between the page's making and the stream's beginning
   let patience = 1000;
   const open = () => {
     source = new EventSource(address);

@@ -35,9 +35,24 @@ async function refreshAll() {
   const body = new URLSearchParams({ q: isNewest() ? "" : field?.value ?? "" });
   const skip = new URLSearchParams(location.search).get("skip");
   const address = skip ? `/studies/rows?skip=${encodeURIComponent(skip)}` : "/studies/rows";
-  list.innerHTML = await fragment(address, { method: "POST", body });
-  tellTimes(list);
+  const holder = document.createElement("template");
+  holder.innerHTML = await fragment(address, { method: "POST", body });
+  tellTimes(holder.content);
+  const now = [...holder.content.querySelectorAll("tr[data-study]")];
+  if (uids(now) !== uids(rows())) list.replaceChildren(holder.content);
+  else now.filter((row) => stateOf(row) !== stateOf(rowOf(row.dataset.study))).forEach(swap);
   filter();
+}
+
+const uids = (some) => [...some].map((row) => row.dataset.study).join(" ");
+const stateOf = (row) => row.querySelector(".state-cell").innerHTML + row.dataset.text;
+
+// Puts a fresh row in the place of the old one; whoever stood on its link still does.
+function swap(fresh) {
+  const before = rowOf(fresh.dataset.study);
+  const focused = before.contains(document.activeElement);
+  before.replaceWith(fresh);
+  if (focused) fresh.querySelector("a").focus();
 }
 
 async function refreshRow(uid) {
@@ -59,14 +74,12 @@ async function refreshRow(uid) {
   holder.innerHTML = html;
   const fresh = holder.content.querySelector("tr");
   const before = rowOf(uid);
-  const focused = before?.contains(document.activeElement);
-  if (before) before.replaceWith(fresh);
+  if (before) swap(fresh);
   else {
     fresh.classList.add("fresh");
     document.getElementById("rows").prepend(fresh);
     spoken.textContent = `New study: ${fresh.querySelector(".who-cell a").textContent}`;
   }
-  if (focused) fresh.querySelector("a").focus();
   if (before && before.dataset.tones !== fresh.dataset.tones) {
     const said = [...fresh.querySelectorAll(".pill, .headline")].map((part) => part.textContent).join(", ");
     spoken.textContent = `${fresh.querySelector(".who-cell a").textContent}: ${said}`;

@@ -20,15 +20,16 @@ async function refresh() {
     if (error.status === 404) location.assign("/studies");
     throw error;
   }
+  tellTimes(holder.content);
   const before = tones();
   for (const id of ["findings", "evidence"]) {
     const fresh = holder.content.querySelector(`[data-part="${id}"]`);
     const place = document.getElementById(id);
+    if (fresh.textContent === place.textContent) continue;
     const focused = place.contains(document.activeElement);
     place.replaceChildren(...fresh.childNodes);
     if (focused) document.getElementById("main").focus();
   }
-  tellTimes(study);
   const viewer = holder.content.querySelector("[data-viewer]")?.dataset.viewer ?? "";
   const shown = document.getElementById("viewer")?.dataset.source ?? "";
   if (before !== tones()) {

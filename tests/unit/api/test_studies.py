@@ -166,3 +166,19 @@ def test_opening_is_in_the_access_log(client, services):
 def test_paging_out_of_range(client, query):
     answer = client.get(f"/api/studies?{query}")
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid-request")
+
+
+def test_a_study_is_deleted_by_an_administrator_alone_and_logged(app, tokens, services):
+    study, series = "1.2.3.990", "1.2.3.990.1"
+    contents = [content_of(item) for item in make_series((2, 4, 4), study_uid=study, series_uid=series)]
+    services.intake.receive(services.institution, [[content] for content in contents])
+    app.cookies.clear()
+    for role, status in (("pacs", 403), ("clinician", 403), ("administrator", 204)):
+        answer = app.delete(f"/api/studies/{study}", headers={"Authorization": f"Bearer {tokens[role]}"})
+        assert answer.status_code == status, role
+    headers = {"Authorization": f"Bearer {tokens['administrator']}"}
+    assert app.get(f"/api/studies/{study}", headers=headers).status_code == 404
+    assert app.delete(f"/api/studies/{study}", headers=headers).status_code == 404
+    assert services.archive.series(services.institution, series) == []
+    kinds = [row.kind for row in services.access_log.read(services.institution, 0, 1000) if row.study_uid == study]
+    assert kinds.count("deleted") == 1

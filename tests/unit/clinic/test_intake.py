@@ -266,3 +266,25 @@ def test_a_full_disk_loses_nothing_that_was_accepted(tiny_disk):
         assert set(stored_files(tiny_disk)) == stored
         side.intake.delete_study(OURS, "1.2.3.100", "acc_1", side.access_log)
         assert codes(receive(side, [*kept, *large[:1]])) == ["", "", ""]
+
+
+def test_an_open_request_is_known_until_it_ends(side):
+    batch = side.intake.begin(OURS)
+    first, second, third = files()
+    for content in (first, second):
+        part = batch.part()
+        part.write(content)
+        part.end()
+    batch.settle()
+    assert side.intake.is_receiving(OURS, "1.2.3.100")
+    assert not side.intake.is_receiving(THEIRS, "1.2.3.100")
+    assert not side.intake.is_receiving(OURS, "1.2.3.999")
+    side.intake.commit(batch)
+    assert not side.intake.is_receiving(OURS, "1.2.3.100")
+
+    broken = side.intake.begin(OURS)
+    part = broken.part()
+    part.write(third)
+    part.end()
+    broken.discard()
+    assert not side.intake.is_receiving(OURS, "1.2.3.100")

@@ -83,6 +83,14 @@ def test_rejecting_takes_everything_back(side):
     assert side.kinds()[-2:] == ["accepted", "rejected"]
 
 
+def test_a_reason_stays_in_the_log(side):
+    (item,) = side.workitems()
+    side.reviews.reject(INSTITUTION, item.workitem_id, "Dr. Berg", "x" * 9000)
+    event = side.events()[-1]
+    assert event.detail["by"] == "Dr. Berg"
+    assert 100 < len(event.detail["reason"]) < 2000
+
+
 def test_what_was_rejected_is_not_accepted(side):
     (item,) = side.workitems()
     side.reviews.reject(INSTITUTION, item.workitem_id, "Dr. Berg")

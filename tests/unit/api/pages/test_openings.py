@@ -6,6 +6,7 @@ from api.pages.openings import QUIET_S, Openings
 from bithive.clock import ManualClock
 from clinic.access_log import Access, AccessLog, MemoryAccessStore
 from tests.common.dicom_factory import INSTITUTION
+from tests.common.page_house import OURS
 
 WHO = Principal("acc_1", "one", "clinician", frozenset(), INSTITUTION, None)
 
@@ -46,3 +47,12 @@ def test_parts_of_a_page_asked_for_alone_are_openings_too(house, page):
     page.get("/studies/1.2.3.500/state")
     rows = house.services.access_log.read(INSTITUTION)
     assert [(row.kind, row.study_uid) for row in rows] == [(Access.OPENED, "1.2.3.100"), (Access.OPENED, "1.2.3.500")]
+
+
+def test_rows_asked_for_alone_are_a_search(house, page):
+    house.receive_head()
+    for _ in range(2):
+        page.get("/studies/1.2.3.100/row")
+        page.post("/studies/rows", data={}, headers=OURS)
+    page.post("/studies/rows", data={"q": "x"}, headers=OURS)
+    assert [row.kind for row in house.services.access_log.read(INSTITUTION)] == [Access.SEARCHED] * 2
