@@ -78,6 +78,7 @@ def test_the_sample_study(tmp_path: Path) -> None:
     assert '"level": "error"' not in log, log
 
 
+@pytest.mark.soak
 def test_a_study_of_ones_own(tmp_path: Path, shared: Path) -> None:
     done = _demo("--once", "--state", str(tmp_path / "state"), "--study", str(shared / "data" / "t1-head" / "dicom"))
     _check(done)
