@@ -85,6 +85,7 @@ def test_a_study_of_ones_own(tmp_path: Path, shared: Path) -> None:
     assert _volume_ml(done.stdout) == pytest.approx(1792, rel=0.01)
 
 
+@pytest.mark.soak
 def test_a_study_that_nothing_takes(tmp_path: Path) -> None:
     from tests.common.dicom_factory import content_of, make_series
 
