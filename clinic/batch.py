@@ -295,9 +295,10 @@ class Batch:
 
     def brings(self, institution: str, study_uid: str) -> bool:
         """Whether it is open and has instances of a study."""
-        if not self.open or self.own or self.institution != institution:
+        if not self.open or self.institution != institution:
             return False
-        return any(part.instance and part.instance.study_uid == study_uid for part in tuple(self.parts))
+        instances = [part.instance for part in tuple(self.parts)]
+        return any(instance.study_uid == study_uid for instance in instances if instance)
 
     def run(self, work: Callable[[], None]) -> None:
         """Have a thread do it."""

@@ -83,6 +83,7 @@ class Intake:
         self._on_stored = on_stored
         self._files = _Turns()
         self._batches: weakref.WeakSet[Batch] = weakref.WeakSet()
+        self._registering = threading.Lock()
         self._executor = ThreadPoolExecutor(_THREADS, "intake")
 
     def begin(self, institution: str, study_uid: str | None = None, size_bytes: int | None = None) -> Batch:
@@ -113,7 +114,10 @@ class Intake:
             raise DiskFull
         if study_uid and free < self._low_bytes and self._archive.study(institution, study_uid) is None:
             raise DiskLow
-        return self._batch(institution, self._has_space)
+        batch = self._batch(institution, self._has_space)
+        with self._registering:
+            self._batches.add(batch)
+        return batch
 
     def commit(self, batch: Batch, study_uid: str | None = None) -> list[StoreOutcome]:
         """Make everything of a batch durable that can be stored; one outcome a part, in order.
@@ -223,7 +227,9 @@ class Intake:
 
     def is_receiving(self, institution: str, study_uid: str) -> bool:
         """Whether a request that brings instances of this study has not ended."""
-        return any(batch.brings(institution, study_uid) for batch in list(self._batches))
+        with self._registering:
+            batches = list(self._batches)
+        return any(batch.brings(institution, study_uid) for batch in batches)
 
     def close(self) -> None:
         """Wait for what is under way and end the threads."""
@@ -231,9 +237,7 @@ class Intake:
 
     def _batch(self, institution: str, has_space: Callable[[], bool], *, own: bool = False) -> Batch:
         now_ms = self._clock.now_ms()
-        batch = Batch(self._ids.new("bat"), institution, now_ms, self._blobs, self._executor, has_space, own=own)
-        self._batches.add(batch)
-        return batch
+        return Batch(self._ids.new("bat"), institution, now_ms, self._blobs, self._executor, has_space, own=own)
 
     def _has_space(self) -> bool:
         return self._free_bytes() >= self._reserve_bytes

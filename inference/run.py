@@ -67,7 +67,10 @@ def _network(runner: Any, path: Path, input_shape: tuple[int, ...]) -> Any:
     import torch
 
     network = runner.network(path, input_shape)
-    network(torch.zeros(input_shape))
+    try:
+        network(torch.zeros(input_shape))
+    except RuntimeError as error:
+        raise _cause(error) from error
     return network
 
 

@@ -288,3 +288,24 @@ def test_an_open_request_is_known_until_it_ends(side):
     part.end()
     broken.discard()
     assert not side.intake.is_receiving(OURS, "1.2.3.100")
+
+
+def test_asking_while_requests_begin_and_end(side):
+    done = threading.Event()
+    failed = []
+
+    def ask():
+        while not done.is_set():
+            try:
+                side.intake.is_receiving(OURS, "1.2.3.100")
+            except Exception as error:
+                failed.append(error)
+                return
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    for _ in range(2000):
+        side.intake.begin(OURS).discard()
+    done.set()
+    asking.join()
+    assert failed == []
