@@ -10,9 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+_VOXELS_PER_RUN_MIN = 28
+"""Below this many voxels for each run a mask is noise, and labelling every voxel is cheaper than comparing runs."""
+_EVERY = np.ones((3, 3, 3), dtype=np.bool_)
 _FACES = ((0, 1), (1, 0))
 _ALL = ((0, 1), (1, -1), (1, 0), (1, 1))
 
@@ -51,6 +55,11 @@ class Runs:
     @property
     def plane(self) -> int:
         return (self.shape[1] + 1) * self.line
+
+    @property
+    def are_many(self) -> bool:
+        """Whether there are so many that labelling every voxel is cheaper."""
+        return len(self.starts) * _VOXELS_PER_RUN_MIN > self.shape[0] * self.plane
 
     def components(self, *, diagonal: bool) -> npt.NDArray[np.int32]:
         """The component of each run, numbered from 0.
@@ -104,6 +113,8 @@ def keep_largest(mask: npt.NDArray[np.bool_]) -> int:
     runs = Runs.of(mask)
     if not len(runs.starts):
         return 0
+    if runs.are_many:
+        return _keep_largest_of_many(mask)
     labels = runs.components(diagonal=True)
     sizes = np.bincount(labels, weights=runs.ends - runs.starts)
     largest = int(np.argmax(sizes))
@@ -122,9 +133,32 @@ def fill_voids(mask: npt.NDArray[np.bool_]) -> int:
     runs = Runs.of(~mask)
     if not len(runs.starts):
         return 0
+    if runs.are_many:
+        return _fill_voids_of_many(mask)
     labels = runs.components(diagonal=False)
     open_labels = np.zeros(int(labels.max()) + 1, dtype=np.bool_)
     open_labels[labels[runs.on_border()]] = True
     closed = ~open_labels[labels]
     runs.paint(mask, closed, value=True)
     return int((runs.ends - runs.starts)[closed].sum())
+
+
+def _keep_largest_of_many(mask: npt.NDArray[np.bool_]) -> int:
+    labels, _ = ndimage.label(mask, structure=_EVERY)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    largest = int(np.argmax(sizes))
+    np.equal(labels, largest, out=mask)
+    return int(sizes[largest])
+
+
+def _fill_voids_of_many(mask: npt.NDArray[np.bool_]) -> int:
+    labels, count = ndimage.label(~mask)
+    closed = np.ones(count + 1, dtype=np.bool_)
+    closed[0] = False
+    for axis in range(3):
+        for end in (0, -1):
+            closed[np.take(labels, end, axis=axis)] = False
+    voids = closed[labels]
+    mask |= voids
+    return int(np.count_nonzero(voids))

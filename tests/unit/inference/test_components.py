@@ -85,3 +85,16 @@ def test_a_corner_connects_components_but_does_not_open_a_void():
     shell[1:4, 1:4, 1:4] = True
     shell[2, 2, 2] = shell[1, 1, 1] = False
     assert fill_voids(shell) == 1
+
+
+@pytest.mark.parametrize(("share", "many"), [(0.5, True), (0.0005, False)])
+def test_noise_and_plain_masks_give_the_same_by_either_way(share, many):
+    array = np.random.default_rng(3).random((40, 50, 60)) < share
+    array[10:30, 10:30, 10:30] = True
+    assert Runs.of(array).are_many == many
+    filled, kept = array.copy(), array.copy()
+    fill_voids(filled)
+    keep_largest(kept)
+    labels, _ = ndimage.label(array, np.ones((3, 3, 3)))
+    assert np.array_equal(filled, ndimage.binary_fill_holes(array))
+    assert np.array_equal(kept, labels == np.bincount(labels[array]).argmax())
