@@ -30,7 +30,7 @@ serve: base
 	$(BIN)/bithive serve $(ARGS)
 
 test: check
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 $(ARGS)
 
 check: dev
 	$(BIN)/ruff check $(CODE)

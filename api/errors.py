@@ -45,10 +45,6 @@ class AssertionsOff(BadSettings):
     code, title = "assertions-off", "BitHive does not run with assertions switched off"
 
 
-class TwoRuntimes(BadSettings):
-    code, title = "two-runtimes", "onnxruntime and onnxruntime-gpu are both installed"
-
-
 class SecretAbsent(BadSettings):
     code, title = "secret-absent", "No secret is configured"
 

@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from api.auth import Principal, require
 from api.deps import ServicesDep
+from api.services import Services
 from api.studies import Reading, workitem_json
 from clinic.access_log import Access
 from clinic.planes import Plane, PlaneCount
@@ -32,11 +33,15 @@ class Verdict(BaseModel):
 
 
 async def _judge(
-    judge: Callable[[str, str, str, str], Workitem], workitem_id: str, principal: Principal, body: Verdict | None
+    services: Services,
+    judge: Callable[[str, str, str, str], Workitem],
+    workitem_id: str,
+    principal: Principal,
+    body: Verdict | None,
 ) -> dict[str, Any]:
     reason = body.reason if body else ""
     item = await run_in_threadpool(judge, principal.institution or "", workitem_id, principal.name, reason)
-    return workitem_json(item)
+    return workitem_json(item, services)
 
 
 @router.post("/workitems/{workitem_id}/rerun", status_code=201)
@@ -44,7 +49,7 @@ async def rerun(workitem_id: str, services: ServicesDep, principal: Writing) -> 
     """Repeat an analysis that was canceled; the new Workitem."""
     item = await run_in_threadpool(services.flow.rerun, principal.institution or "", workitem_id)
     services.wake()
-    return workitem_json(item)
+    return workitem_json(item, services)
 
 
 @router.post("/workitems/{workitem_id}/accept")
@@ -52,7 +57,7 @@ async def accept(
     workitem_id: str, services: ServicesDep, principal: Reviewing, body: Verdict | None = None
 ) -> dict[str, Any]:
     """Accept findings: a VERIFIED report is archived under the caller's name."""
-    return await _judge(services.reviews.accept, workitem_id, principal, body)
+    return await _judge(services, services.reviews.accept, workitem_id, principal, body)
 
 
 @router.post("/workitems/{workitem_id}/reject")
@@ -60,7 +65,7 @@ async def reject(
     workitem_id: str, services: ServicesDep, principal: Reviewing, body: Verdict | None = None
 ) -> dict[str, Any]:
     """Reject findings: a rejection note takes back everything that was written."""
-    return await _judge(services.reviews.reject, workitem_id, principal, body)
+    return await _judge(services, services.reviews.reject, workitem_id, principal, body)
 
 
 @router.get("/series/{series_uid}/planes")

@@ -12,6 +12,7 @@ from bithive.clock import Clock
 from bithive.ids import Ids
 from bithive.log import get
 from bithive.settings import Settings
+from pipelines.catalog import Repertoire, pipelines
 
 if TYPE_CHECKING:
     from api.accounts import Accounts
@@ -57,6 +58,11 @@ def _holds(check: Callable[[], bool]) -> bool:
         return False
 
 
+def built_in() -> Repertoire:
+    """The declared tasks alone."""
+    return Repertoire({}, pipelines())
+
+
 def nothing() -> None:
     """Do nothing."""
 
@@ -83,6 +89,8 @@ class Services:
         The network side; `ledger` is the economy's.
     loops
         The hub's threads, not started.
+    repertoire
+        What can be run now: pipelines and bundles.
     wake
         Have the clinical flow look at once for what is due; from any thread.
     close
@@ -108,6 +116,7 @@ class Services:
     economy: Economy
     ledger: Ledger
     loops: tuple[Loop, ...] = ()
+    repertoire: Callable[[], Repertoire] = built_in
     wake: Callable[[], None] = nothing
     close: Callable[[], None] = nothing
 

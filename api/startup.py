@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from api.errors import AssertionsOff, DemoExposed, NotOurPackage, SecretAbsent, StateBusy, TlsAbsent, TwoRuntimes
-from bithive.errors import BadSettings
+from api.errors import AssertionsOff, DemoExposed, NotOurPackage, SecretAbsent, StateBusy, TlsAbsent
+from bithive.errors import BadSettings, TwoRuntimes
 from bithive.settings import Mode, Settings
 
 ROOT = Path(__file__).resolve().parent.parent

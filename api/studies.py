@@ -21,7 +21,6 @@ from clinic.instance import SeriesRow, StudyRow, first
 from clinic.workitem import Workitem
 from clinic.workitem_store import EVENTS_READ_MAX, SeriesWatch, StudyEvent, Which
 from economy.statement import OfferStatement, State, of_offer
-from pipelines.catalog import pipelines
 
 router = APIRouter(prefix="/api")
 Reading = Annotated[Principal, Depends(require("studies:read"))]
@@ -49,7 +48,7 @@ def _studies(services: Services, principal: Principal, limit: int, offset: int) 
 
 def _brief(services: Services, institution: str, row: StudyRow) -> dict[str, Any]:
     workitems = services.workitems.find(Which(institution=institution, study_uid=row.study_uid))
-    return study_json(row) | {"workitems": [workitem_json(item) for item in workitems]}
+    return study_json(row) | {"workitems": [workitem_json(item, services) for item in workitems]}
 
 
 @router.get("/studies/{study_uid}")
@@ -95,7 +94,7 @@ def _events(services: Services, institution: str, study_uid: str) -> Sequence[St
 async def workitem(workitem_id: str, services: ServicesDep, principal: Reading) -> dict[str, Any]:
     """One Workitem."""
     item = await run_in_threadpool(services.workitems.workitem, principal.institution or "", workitem_id)
-    return workitem_json(item)
+    return workitem_json(item, services)
 
 
 @router.get("/workitems/{workitem_id}/statement")
@@ -138,9 +137,9 @@ def series_json(row: SeriesRow, watch: SeriesWatch | None) -> dict[str, Any]:
     }
 
 
-def workitem_json(item: Workitem) -> dict[str, Any]:
+def workitem_json(item: Workitem, services: Services) -> dict[str, Any]:
     """A Workitem without what never leaves the clinical side: its key."""
-    pipeline = pipelines().get(item.pipeline)
+    pipeline = services.repertoire().pipelines.get(item.pipeline)
     return {
         "workitem_id": item.workitem_id,
         "study_uid": item.study_uid,

@@ -19,8 +19,10 @@ import psutil
 
 from api.startup import ROOT
 from bithive.clock import Clock
+from bithive.keys import SigningKey
 from bithive.log import get
 from bithive.settings import Settings, child_environment
+from models.catalog import Catalog
 
 MARK = "HIVE_CELL_OF"
 BACKOFF_S = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
@@ -44,6 +46,7 @@ def cell_environment(settings: Settings, hub_url: str, token: str) -> dict[str, 
         for name in type(settings.cell).model_fields
         if name not in _NOT_PASSED
     }
+    SigningKey.load_or_create(settings.state / "keys" / "models.key")
     own = {
         "BITHIVE_MODE": str(settings.mode),
         "BITHIVE_STATE": str(settings.state.absolute() / "cell"),
@@ -51,7 +54,8 @@ def cell_environment(settings: Settings, hub_url: str, token: str) -> dict[str, 
         "BITHIVE_CELL__HUB_URL": hub_url,
         "BITHIVE_CELL__TOKEN": token,
         "BITHIVE_MODELS__STORE": str(settings.model_store.absolute()),
-        "BITHIVE_MODELS__MIRRORS": json.dumps([str(path.absolute()) for path in settings.models.mirrors]),
+        "BITHIVE_MODEL_MIRRORS": json.dumps([str(path.absolute()) for path in settings.model_mirrors]),
+        "BITHIVE_MODELS__TRUSTED_KEYS": json.dumps(sorted(Catalog.of(settings).trusted())),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "PYTHONPATH": str(ROOT),

@@ -13,6 +13,7 @@ from api.accounts_sql import SqlAccountStore
 from api.databases import upgrade
 from api.progress import Progress
 from api.relay import Loop
+from api.repertoire import InstalledRepertoire
 from api.services import Services, Vitals, absent
 from api.startup import site_secret
 from api.supervise import Supervisor
@@ -32,8 +33,6 @@ from clinic.volumes import Volumes
 from clinic.workitem_store_sql import SqlWorkitemStore
 from cluster.network_sql import open_broker
 from economy.economy import Economy
-from models.catalog import Catalog
-from pipelines.catalog import pipelines
 
 LOCAL_CELL, LOCAL_INSTITUTION = "local-cell", "local-institution"
 HOUSEKEEPING_S = 0.25
@@ -57,7 +56,7 @@ def wire(settings: Settings, clock: Clock, private_url: str = "") -> Services:
     database = upgrade(settings, "accounts")
     closing.callback(database.close)
     accounts = Accounts(SqlAccountStore(database), clock, ids)
-    vitals, progress = Vitals(), Progress()
+    vitals, progress, repertoire = Vitals(), Progress(), InstalledRepertoire(settings, clock)
     vitals.watch("accounts", lambda: bool(accounts.institution()))
     none = absent()
     network: dict[str, Any] = {"broker": none, "economy": none, "ledger": none}
@@ -73,7 +72,9 @@ def wire(settings: Settings, clock: Clock, private_url: str = "") -> Services:
         network_url, token = _network_access(settings, accounts, private_url)
         remote = HttpNetwork(network_url, token)
         closing.callback(remote.close)
-        clinic, flow_loop, listening = _clinical_side(settings, clock, ids, accounts, progress, remote, closing)
+        clinic, flow_loop, listening = _clinical_side(
+            settings, clock, ids, accounts, progress, repertoire, remote, closing
+        )
         loops += [flow_loop, listening]
         wake = flow_loop.wake
     for loop in loops:
@@ -87,6 +88,7 @@ def wire(settings: Settings, clock: Clock, private_url: str = "") -> Services:
         progress=progress,
         vitals=vitals,
         loops=tuple(loops),
+        repertoire=repertoire.now,
         wake=wake,
         close=closing.close,
         **clinic,
@@ -115,6 +117,7 @@ def _clinical_side(
     ids: Ids,
     accounts: Accounts,
     progress: Progress,
+    repertoire: InstalledRepertoire,
     network: HttpNetwork,
     closing: ExitStack,
 ) -> tuple[dict[str, Any], Loop, Loop]:
@@ -134,8 +137,7 @@ def _clinical_side(
         intake=intake,
         store=workitems,
         volumes=volumes,
-        pipelines=pipelines(),
-        bundles=Catalog(settings.model_store, settings.models.mirrors).bundles(),
+        repertoire=repertoire.now,
         networks={accounts.institution(): network},
         is_receiving=intake.is_receiving,
     )

@@ -100,6 +100,10 @@ class BadSettings(Fault):
     code, title = "bad-settings", "The settings are not acceptable; the process refuses to start"
 
 
+class TwoRuntimes(BadSettings):
+    code, title = "two-runtimes", "onnxruntime and onnxruntime-gpu are both installed"
+
+
 class DigestMismatch(Fault):
     code, title = "digest-mismatch", "Stored bytes are not the bytes that were written"
 

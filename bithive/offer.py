@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, Self
 
-from bithive.errors import BadInput
+from bithive.errors import BadInput, Refused
 from bithive.ids import is_id
+
+_MEMORY_UNTOLD_BYTES = 1
 
 
 class DataClass(StrEnum):
@@ -39,6 +41,12 @@ class BadOffer(BadInput):
     code, title = "bad-offer", "The Offer is malformed"
 
 
+class MemoryTooSmall(Refused):
+    """The network side answers with it, and the clinical side ends the Workitem with it."""
+
+    code, title = "memory-too-small", "No cell that could take it has the memory that it needs"
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """One request for work.
@@ -59,6 +67,8 @@ class Offer:
         Number of array elements; with the Bundle it fixes the reference work units.
     work_units
         Reference work units for this Bundle and input size: what is held, and the most that is paid.
+    memory_bytes
+        Resident memory that a node will need at most, as predicted from Bundle and shape.
     created_ms, deadline_ms
         Milliseconds since the epoch.
     """
@@ -74,11 +84,19 @@ class Offer:
     payload_digest: str
     voxels: int
     work_units: int
+    memory_bytes: int
     created_ms: int
     deadline_ms: int
 
     def __post_init__(self) -> None:
-        sizes = (self.payload_size_bytes, self.voxels, self.work_units, self.created_ms, self.deadline_ms)
+        sizes = (
+            self.payload_size_bytes,
+            self.voxels,
+            self.work_units,
+            self.memory_bytes,
+            self.created_ms,
+            self.deadline_ms,
+        )
         if not (is_id(self.offer_id, "off") and is_id(self.institution, "ins")):
             raise BadOffer("an id is malformed")
         if not all(_is_hex64(text) for text in (self.bundle_sha256, self.payload_digest)):
@@ -113,6 +131,13 @@ class Offer:
             return cls(**members)
         except (TypeError, ValueError, AttributeError) as error:
             raise BadOffer("a member has the wrong type") from error
+
+    @classmethod
+    def from_stored(cls, value: Any) -> Self:
+        """Read a row of any version of BitHive: one from before `memory_bytes` is taken to need none. As `from_json`."""
+        if isinstance(value, dict) and "memory_bytes" not in value:
+            value = {**value, "memory_bytes": _MEMORY_UNTOLD_BYTES}
+        return cls.from_json(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,32 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from bithive.canonical import canonical
 from bithive.errors import BadInput
 from bithive.keys import SigningKey, verify
 
-_CONTEXT = b"bithive.receipt.v1\x00"
+_CONTEXT = b"bithive.receipt.v2\x00"
+_CONTEXT_1 = b"bithive.receipt.v1\x00"
+_SINCE_2 = frozenset({"tf32", "bf16"})
 
 
 class BadReceipt(BadInput):
     code, title = "bad-receipt", "The Receipt is malformed"
+
+
+class Method(NamedTuple):
+    """How an Attempt was computed: what verification compares like with like."""
+
+    engine: str
+    engine_version: str
+    precision: str
+    device: str
+    threads: int
+    deterministic: bool
+    tf32: bool
+    bf16: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +48,9 @@ class Receipt:
         The Cell and Node that did it, and the Node's Ed25519 public key (hexadecimal).
     bundle, bundle_version, bundle_sha256
         What ran, exactly.
-    engine, engine_version, precision, device, threads, deterministic
-        How: for example `openvino`, `2026.4.1`, `f32`, `cpu`, 2, True. Verification compares like with like.
+    engine, engine_version, precision, device, threads, deterministic, tf32, bf16
+        How: for example `openvino`, `2026.4.1`, `f32`, `cpu`, 2, True, False, False. `tf32` and `bf16` say whether
+        products were computed with fewer bits than `precision` stores. See `method`.
     input_digest, output_digest
         HMAC-SHA256 under the Offer's digest key.
     input_size_bytes, output_size_bytes
@@ -62,6 +78,8 @@ class Receipt:
     device: str
     threads: int
     deterministic: bool
+    tf32: bool
+    bf16: bool
     input_digest: str
     output_digest: str
     input_size_bytes: int
@@ -79,6 +97,11 @@ class Receipt:
         members = asdict(self)
         del members["signature"]
         return _CONTEXT + canonical(members)
+
+    @property
+    def method(self) -> Method:
+        """How it was computed."""
+        return Method(*(getattr(self, name) for name in Method._fields))
 
     def sign(self, key: SigningKey) -> Self:
         """The same Receipt, signed. The key must be the one named in `node_key`."""
@@ -117,3 +140,27 @@ class Receipt:
             if kind == "int" and not 0 <= value[name] < 2**53:
                 raise BadReceipt(f"member {name} is out of range")
         return cls(**value)
+
+    @classmethod
+    def from_stored(cls, value: Any) -> Receipt:
+        """Read a row of any version of BitHive. Raises `BadReceipt`.
+
+        One that was signed before `tf32` and `bf16` were members keeps the bytes that its node signed, and so its
+        signature and its digest. Over the network only `from_json` is used: a node of today says them.
+        """
+        if isinstance(value, dict) and not _SINCE_2 & value.keys():
+            return _Receipt1.from_json({**value, **dict.fromkeys(_SINCE_2, False)})
+        return cls.from_json(value)
+
+
+class _Receipt1(Receipt):
+    """A Receipt of version 1."""
+
+    __slots__ = ()
+
+    def signed_bytes(self) -> bytes:
+        members = {name: value for name, value in asdict(self).items() if name not in {"signature", *_SINCE_2}}
+        return _CONTEXT_1 + canonical(members)
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if name not in _SINCE_2}

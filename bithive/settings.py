@@ -6,14 +6,16 @@ An unknown `BITHIVE_*` variable is refused rather than ignored.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from bithive.errors import BadSettings
 
@@ -76,6 +78,10 @@ class ClinicSettings(_Section):
         ge=0,
         description="Below this much free disk nothing is stored at all; kept for results and the ledger.",
     )
+    label_map_segmentation: Literal["auto", "never"] = Field(
+        "auto",
+        description="auto writes more than 20 segments as a label map; never is for archives that refuse its SOP class.",
+    )
     network_url: str | None = Field(None, description="Address of the network side; this process's own when absent.")
     network_token: SecretStr | None = Field(None, description="Credential for a remote network side.")
 
@@ -99,9 +105,15 @@ class CellSettings(_Section):
     operator: str = Field("local", min_length=1, max_length=64, description="Who is paid for the cell's work.")
     slots: int = Field(1, ge=1, le=200, description="Attempts taken at once.")
     threads: int = Field(0, ge=0, le=1024, description="Processor threads a replica uses; 0 for all of them.")
-    engine: Literal["auto", "torch", "openvino"] = Field(
-        "auto", description="Inference engine; auto takes the fastest that the bundle lists."
+    engine: Literal["auto", "torch", "onnxruntime", "openvino"] = Field(
+        "auto", description="Inference engine; auto takes the fastest measured here whose parity the bundle accepts."
     )
+    memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="Main memory that one slot may take; 0 for an equal share of what the machine can spare.",
+    )
+    warm_max: int = Field(4, ge=1, le=100, description="Bundles that one slot keeps loaded at most, as memory allows.")
     data_class_max: Literal["P0", "P1", "P2", "P3"] = Field(
         "P3", description="The most sensitive data class this cell takes; P3 is for an institution's own cell."
     )
@@ -113,13 +125,33 @@ class AccountSettings(_Section):
     database_url: str | None = Field(None, description="SQLAlchemy address; SQLite under the state folder when absent.")
 
 
+_PERMISSIVE = (
+    *("Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "CC0-1.0", "PDDL-1.0", "CC-BY-4.0"),
+    *("Unlicense", "0BSD", "Zlib"),
+)
+
+
 class ModelSettings(_Section):
     """Where bundles and weights live and come from."""
 
     store: Path | None = Field(
         None, description="Content-addressed store of weights; under the state folder when absent."
     )
-    mirrors: tuple[Path, ...] = Field((), description="Folders searched for weights by sha256 before any download.")
+    trusted_keys: tuple[str, ...] = Field(
+        (),
+        description="Ed25519 public keys (hexadecimal) whose signed bundles are trusted besides this installation's.",
+    )
+    licences: tuple[str, ...] = Field(
+        _PERMISSIVE,
+        description="SPDX identifiers; a bundle whose weights have another licence is matched with nothing.",
+    )
+
+    @field_validator("trusted_keys")
+    @classmethod
+    def _keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"[0-9a-f]{64}", key) for key in keys):
+            raise ValueError("a public key is 64 hexadecimal digits")
+        return keys
 
 
 class Settings(BaseSettings):
@@ -139,6 +171,10 @@ class Settings(BaseSettings):
         None,
         description="At least 32 characters; sessions, links and result UIDs are derived from it. Required in production.",
     )
+    model_mirrors: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (),
+        description="Folders searched for weights and bundles before any download, joined as in PATH or a JSON list.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe event that is logged."
     )
@@ -148,6 +184,16 @@ class Settings(BaseSettings):
     cell: CellSettings = CellSettings()
     models: ModelSettings = ModelSettings()
     accounts: AccountSettings = AccountSettings()
+
+    @field_validator("model_mirrors", mode="before")
+    @classmethod
+    def _folders(cls, value: object) -> object:
+        """A JSON list, or folders joined as in PATH."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return tuple(Path(part) for part in value.split(os.pathsep) if part)
 
     @property
     def model_store(self) -> Path:
@@ -183,6 +229,8 @@ def load(**overrides: object) -> Settings:
             f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)
         )
         raise BadSettings(places) from None
+    except SettingsError as error:
+        raise BadSettings(str(error)) from None
 
 
 def names() -> dict[str, str]:

@@ -203,7 +203,7 @@ class Part:
             transfer_syntax=file.transfer_syntax,
             blob=digest,
             size_bytes=self.spool.size_bytes,
-            header=with_uids(file.header, identity),
+            header=with_uids(file.header, identity, self._batch.received_ms),
             pixel_offset=file.pixel_offset,
             pixel_length=file.pixel_length,
             received_ms=self._batch.received_ms,

@@ -31,8 +31,7 @@ from clinic.volumes import Volumes
 from clinic.workitem import Duty, State, Workitem
 from clinic.workitem_store import Change, Kind, SeriesWatch, Which, WorkitemStore
 from clinic.writers.warm import warm
-from models.bundle import Bundle
-from pipelines.spec import Pipeline
+from pipelines.catalog import Repertoire
 
 IDLE_S = 30.0
 POLL_S = 0.1
@@ -53,8 +52,8 @@ class Flow:
         Of this hub; `settings.secret` gives the key of written UIDs.
     archive, intake, store, volumes
         Of the clinical side.
-    pipelines, bundles
-        What is on (`pipelines.catalog`), and what it runs (`models.catalog`).
+    repertoire
+        What is on and what it runs, now (`pipelines.catalog`); asked anew each time.
     networks
         Each institution's access to the network side.
     is_receiving
@@ -71,8 +70,7 @@ class Flow:
         intake: Intake,
         store: WorkitemStore,
         volumes: Volumes,
-        pipelines: Mapping[str, Pipeline],
-        bundles: Mapping[str, Bundle],
+        repertoire: Callable[[], Repertoire],
         networks: Mapping[str, Network],
         is_receiving: IsReceiving | None = None,
     ) -> None:
@@ -84,11 +82,11 @@ class Flow:
             intake=intake,
             store=store,
             volumes=volumes,
-            pipelines=pipelines,
-            bundles=bundles,
+            repertoire=repertoire,
             networks=networks,
             institution_name=settings.clinic.institution_name,
             site_key=site_key(secret),
+            label_maps=settings.clinic.label_map_segmentation == "auto",
         )
         self._quiet_s = settings.clinic.quiet_s
         self._is_receiving = is_receiving or (lambda _institution, _study_uid: False)
@@ -275,7 +273,7 @@ class Flow:
         """Load what the first findings would otherwise wait for."""
         if not self._warm:
             self._warm = True
-            for pipeline in self._means.pipelines.values():
+            for pipeline in list(self._means.repertoire().pipelines.values())[:1]:
                 warm(pipeline)
 
 

@@ -5,14 +5,43 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date as calendar
+from itertools import pairwise
 from typing import Any
 
 from bithive.errors import Refused
 from clinic.elements import integer, number, text, values
-from clinic.geometry import Placement, arrange, distance_mm, placement
+from clinic.geometry import Grid, SourcePlane, arrange, distance_mm, planes_of
 from clinic.instance import InstanceRow
 from pipelines.series import SeriesHeader
 
+_PULSES = {"SPIN": ("SE",), "GRADIENT": ("GR",), "BOTH": ("SE", "GR")}
+_REGIONS = {
+    "69536005": "HEAD",
+    "T-D1100": "HEAD",
+    "12738006": "BRAIN",
+    "T-A0100": "BRAIN",
+    "774007": "HEADNECK",
+    "T-D1000": "HEADNECK",
+    "45048000": "NECK",
+    "T-D1600": "NECK",
+    "51185008": "CHEST",
+    "T-D3000": "CHEST",
+    "80891009": "HEART",
+    "T-32000": "HEART",
+    "113345001": "ABDOMEN",
+    "818981001": "ABDOMEN",
+    "T-D4000": "ABDOMEN",
+    "12921003": "PELVIS",
+    "816092008": "PELVIS",
+    "T-D6000": "PELVIS",
+    "421060004": "SPINE",
+    "T-D0146": "SPINE",
+    "72696002": "KNEE",
+    "T-D9200": "KNEE",
+    "16982005": "SHOULDER",
+    "T-D2220": "SHOULDER",
+}
+"""Body parts by their codes (PS3.16 CID 4, Annex L), as far as a selector tells them apart."""
 _AGE_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
@@ -25,34 +54,40 @@ def input_digest(rows: Iterable[InstanceRow]) -> str:
 def series_header(rows: Sequence[InstanceRow]) -> SeriesHeader:
     """What a pipeline may know of a series.
 
+    Images at one position count as sent twice here unless their headers differ; whoever reads them looks closer.
+
     Parameters
     ----------
     rows
         Every instance of one series; at least one.
     """
     assert rows, "a series has instances"
-    head = rows[0].header
-    even, spacing = _geometry(rows)
+    planes = _planes(rows)
+    head: Mapping[str, Any] = planes[0].attributes if planes else rows[0].header
+    grid = _grid(rows)
+    spacing, depth = _extent(grid, planes) if grid else (_rough_spacing(planes), None)
     return SeriesHeader(
         series_uid=rows[0].series_uid,
         modality=text(head, "00080060"),
         sop_classes=frozenset(row.sop_class for row in rows),
-        body_part=text(head, "00180015"),
+        body_part=_body_part(head),
         series_description=text(head, "0008103E"),
         protocol_name=text(head, "00181030"),
         image_type=tuple(str(item) for item in values(head, "00080008")),
         mr_acquisition_type=text(head, "00180023"),
-        scanning_sequence=tuple(str(item) for item in values(head, "00180020")),
-        echo_time_ms=number(head, "00180081"),
+        scanning_sequence=_scanning_sequence(head),
+        echo_time_ms=_either(head, "00180081", "00189082"),
         repetition_time_ms=number(head, "00180080"),
-        inversion_time_ms=number(head, "00180082"),
-        instances=len(rows),
+        inversion_time_ms=_either(head, "00180082", "00189079"),
+        instances=max(len(planes), len(rows)),
         rows=integer(head, "00280010"),
         columns=integer(head, "00280011"),
         spacing_mm=spacing,
-        gap_free=even,
+        depth_mm=depth,
+        gap_free=grid is not None,
+        corrections=grid.warnings if grid else (),
         patient_age_years=_age_years(head),
-        contrast=bool(text(head, "00180010")),
+        contrast=bool(text(head, "00180010") or values(head, "00180012")),
     )
 
 
@@ -65,22 +100,58 @@ def geometry_refusal(rows: Sequence[InstanceRow]) -> str | None:
     return None
 
 
-def _geometry(rows: Sequence[InstanceRow]) -> tuple[bool, tuple[float, float, float] | None]:
+def _planes(rows: Sequence[InstanceRow]) -> list[SourcePlane]:
     try:
-        return True, arrange(rows).spacing_mm
+        return [plane for row in rows for plane in planes_of(row)]
     except Refused:
-        return False, _rough_spacing(rows)
+        return []
 
 
-def _rough_spacing(rows: Sequence[InstanceRow]) -> tuple[float, float, float] | None:
-    """Spacing of a series that is not even: the median step, so that the refusal can name the true reason."""
+def _grid(rows: Sequence[InstanceRow]) -> Grid | None:
     try:
-        placements: list[Placement] = [placement(row) for row in rows]
+        return arrange(rows)
     except Refused:
         return None
-    step = distance_mm(placements)
-    row_mm, column_mm = placements[0].spacing_mm
-    return (column_mm, row_mm, step) if step else None
+
+
+def _extent(grid: Grid, planes: Sequence[SourcePlane]) -> tuple[tuple[float, float, float], float | None]:
+    """Spacing, the widest along z; and depth where it is not spacing times number."""
+    if grid.straightening is None and len(grid.planes) == len(planes):
+        return grid.spacing_mm, None
+    x, y, z = grid.spacing_mm
+    depths = [float((plane.position - grid.planes[0].position) @ plane.normal) for plane in grid.planes]
+    widest = max(after - before for before, after in pairwise(depths))
+    return (x, y, max(z, widest)), depths[-1] + z
+
+
+def _rough_spacing(planes: Sequence[SourcePlane]) -> tuple[float, float, float] | None:
+    """Spacing of a series that is not even: the median step, so that the refusal can name the true reason."""
+    step = distance_mm(planes) if planes else None
+    if not step:
+        return None
+    row_mm, column_mm = planes[0].spacing_mm
+    return (column_mm, row_mm, step)
+
+
+def _either(head: Mapping[str, Any], *tags: str) -> float | None:
+    """The first of several elements that has a number: enhanced objects name theirs otherwise."""
+    return next((found for tag in tags if (found := number(head, tag)) is not None), None)
+
+
+def _scanning_sequence(head: Mapping[str, Any]) -> tuple[str, ...]:
+    """Scanning Sequence, or what stands for it in enhanced objects (0018,9008) and (0018,9009)."""
+    stated = tuple(str(item) for item in values(head, "00180020"))
+    if stated:
+        return stated
+    pulses = _PULSES.get(text(head, "00189008"), ())
+    return (*pulses, "IR") if text(head, "00189009") == "YES" else pulses
+
+
+def _body_part(head: Mapping[str, Any]) -> str:
+    """Body Part Examined, or what the code of the Anatomic Region (0008,2218) stands for."""
+    stated = text(head, "00180015")
+    items = values(head, "00082218")
+    return stated or (_REGIONS.get(text(items[0], "00080100"), "") if items and isinstance(items[0], Mapping) else "")
 
 
 def _age_years(header: Mapping[str, Any]) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from clinic.errors import MalformedUid, MissingUids, TruncatedInstance, UnsupportedSopClass
@@ -16,6 +17,9 @@ Header = dict[str, Any]
 SOP_CLASS, SOP_UID = "00080016", "00080018"
 STUDY_UID, SERIES_UID = "0020000D", "0020000E"
 PATIENT_ID, ISSUER = "00100020", "00100021"
+ORIGINAL_ATTRIBUTES = "04000561"
+
+_SYSTEM = "BitHive"
 
 _META_CLASS, _META_UID = "00020002", "00020003"
 _ROWS, _PROVIDER = "00280010", "00287FE0"
@@ -201,8 +205,16 @@ def identify(file: Part10) -> Identity:
     return Identity(study, series, sop_uid, sop_class, warning)
 
 
-def with_uids(header: Header, identity: Identity) -> Header:
-    """The header as it is indexed: with all four UIDs, even where the data set itself lacks them."""
+def with_uids(header: Header, identity: Identity, at_ms: int = 0) -> Header:
+    """The header as it is indexed: with all four UIDs, even where the data set itself lacks them.
+
+    What was blank is said in Original Attributes Sequence (0400,0561), PS3.3 C.12.1.1.9.
+
+    Parameters
+    ----------
+    at_ms
+        When the instance came, milliseconds since the epoch: Attribute Modification DateTime.
+    """
     if identity.warning not in {"uids-derived", "uids-from-file-meta"}:
         return header
     uids = {
@@ -211,7 +223,24 @@ def with_uids(header: Header, identity: Identity) -> Header:
         STUDY_UID: identity.study_uid,
         SERIES_UID: identity.series_uid,
     }
-    return dict(sorted({**header, **{tag: {"vr": "UI", "Value": [uid]} for tag, uid in uids.items()}}.items()))
+    blank: Header = {tag: {"vr": "UI"} for tag in sorted(uids) if not first(header, tag)}
+    changed: Header = {
+        "04000550": {"vr": "SQ", "Value": [blank]},
+        "04000562": {"vr": "DT", "Value": [f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y%m%d%H%M%S+0000}"]},
+        "04000563": {"vr": "LO", "Value": [_SYSTEM]},
+        "04000564": {"vr": "LO"},
+        "04000565": {"vr": "CS", "Value": ["CORRECT"]},
+    }
+    earlier = header.get(ORIGINAL_ATTRIBUTES, {}).get("Value") or []
+    added: Header = {tag: {"vr": "UI", "Value": [uid]} for tag, uid in uids.items()}
+    added[ORIGINAL_ATTRIBUTES] = {"vr": "SQ", "Value": [*earlier, changed]}
+    return dict(sorted({**header, **added}.items()))
+
+
+def were_uids_corrected(header: Header) -> bool:
+    """Whether `with_uids` gave this header UIDs that the data set lacks."""
+    items = header.get(ORIGINAL_ATTRIBUTES, {}).get("Value") or []
+    return any(isinstance(item, dict) and first(item, "04000563") == _SYSTEM for item in items)
 
 
 def _derived(header: Header, signs: tuple[str, ...]) -> str:

@@ -102,7 +102,7 @@ def _settle(means: Means, watch: SeriesWatch, rows: Sequence[InstanceRow], heade
     if digest and digest == watch.input_digest:
         means.store.commit(Change(series=(replace(watch, pending=False),)))
         return
-    offered = means.pipelines
+    offered = means.repertoire().pipelines
     matches = match([header], offered) if header else []
     made = {item.pipeline.name: schedule(means, item.pipeline, rows[0], digest) for item in matches}
     unmatched = {
@@ -116,7 +116,8 @@ def _settle(means: Means, watch: SeriesWatch, rows: Sequence[InstanceRow], heade
     older, events = _superseded(means, means.store.find(which), made, Superseded.code if rows else SeriesAbsent.code)
     if not made and header:
         events.append(_unmatched(means, judged))
-    events += [means.event(item, Kind.MATCHED) for item in made.values()]
+    corrected = {"corrected": ", ".join(header.corrections)} if header and header.corrections else {}
+    events += [means.event(item, Kind.MATCHED, **corrected) for item in made.values()]
     means.store.commit(Change((*older, *made.values()), (judged,), tuple(events)))
     if made:
         means.volumes.note(watch.institution, watch.series_uid, rows)

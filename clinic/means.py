@@ -18,6 +18,7 @@ from clinic.workitem import Workitem
 from clinic.workitem_store import Change, Kind, StudyEvent, WorkitemStore
 from models.bundle import Bundle
 from models.errors import BundleAbsent
+from pipelines.catalog import Repertoire
 from pipelines.spec import Pipeline
 
 _TRIES_MAX = 100
@@ -31,14 +32,16 @@ class Means:
     ----------
     clock, ids, archive, intake, store, volumes
         Of this hub.
-    pipelines, bundles
-        What is on, and what it runs.
+    repertoire
+        What is on and what it runs, now: bundles are installed while the hub runs.
     networks
         Each institution's access to the network side.
     institution_name
         Institution Name of written objects.
     site_key
         Of written UIDs.
+    label_maps
+        Whether many segments may become a label map.
     """
 
     clock: Clock
@@ -47,11 +50,11 @@ class Means:
     intake: Intake
     store: WorkitemStore
     volumes: Volumes
-    pipelines: Mapping[str, Pipeline]
-    bundles: Mapping[str, Bundle]
+    repertoire: Callable[[], Repertoire]
     networks: Mapping[str, Network]
     institution_name: str
     site_key: bytes
+    label_maps: bool = True
 
     def network(self, institution: str) -> Network:
         """An institution's access to the network side. Raises `NetworkUnreachable` when none is set up."""
@@ -62,8 +65,9 @@ class Means:
 
     def pipeline(self, item: Workitem) -> tuple[Pipeline, Bundle]:
         """What a Workitem runs. Raises `BundleAbsent` when this version of BitHive has it no longer."""
-        pipeline = self.pipelines.get(item.pipeline)
-        bundle = self.bundles.get(pipeline.bundle) if pipeline else None
+        now = self.repertoire()
+        pipeline = now.pipelines.get(item.pipeline)
+        bundle = now.bundles.get(pipeline.bundle) if pipeline else None
         if pipeline is None or bundle is None or bundle.version != pipeline.bundle_version:
             raise BundleAbsent
         return pipeline, bundle

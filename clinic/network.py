@@ -55,7 +55,7 @@ class Network(Protocol):
     """
 
     def offer(self, offer: Offer, keys: OfferKeys, sealed_size_bytes: int) -> None:
-        """Announce an Offer. Raises `OfferRefused`."""
+        """Announce an Offer. Raises `OfferRefused`, `MemoryTooSmall`."""
 
     def upload(self, offer_id: str, chunks: Iterable[bytes], sealed_size_bytes: int) -> None:
         """Send its sealed payload; it is open then. Raises `OfferRefused`."""

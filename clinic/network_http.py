@@ -11,7 +11,7 @@ import httpx2
 
 from bithive.errors import BitHiveError
 from bithive.limits import FINDINGS_BYTES_MAX, LONG_POLL_S_MAX
-from bithive.offer import Offer, OfferKeys
+from bithive.offer import MemoryTooSmall, Offer, OfferKeys
 from clinic.network import NetworkEvent, Sealed
 from clinic.refusals import FindingsRefused, NetworkForbids, NetworkUnreachable, OfferRefused
 
@@ -19,6 +19,7 @@ PROTOCOL = "1"
 _GONE = frozenset({404, 410})
 _LATER = frozenset({408, 425, 429})
 _MEMBERS = tuple(item.name for item in fields(NetworkEvent))
+_SAID = {MemoryTooSmall.code: MemoryTooSmall}
 _REQUIRED = {"seq": int, "topic": str, "at_ms": int, "offer_id": str}
 
 
@@ -103,13 +104,14 @@ class HttpNetwork:
 
 
 def _refusal(answer: httpx2.Response, refusal: type[BitHiveError]) -> BitHiveError:
-    """What a status means: forbidden, later, or refused with the code of its problem document."""
+    """What a status means: forbidden, later, or refused, with a code of ours where the problem document has one."""
     status = answer.status_code
     if status in (401, 403):
         return NetworkForbids()
     if status >= 500 or status in _LATER:
         return NetworkUnreachable()
-    return refusal(f"the network side answers {_code(answer) or status}")
+    code = _code(answer)
+    return _SAID.get(code, refusal)(f"the network side answers {code or status}")
 
 
 def _code(answer: httpx2.Response) -> str:

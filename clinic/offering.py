@@ -19,10 +19,13 @@ from bithive.offer import Offer
 from clinic.means import Means, keys_of
 from clinic.workitem import Duty, Workitem
 from clinic.workitem_store import Change, Kind
+from inference.memory import predict
+from inference.volume import Volume
 from models.bundle import Bundle
 from pipelines.spec import Pipeline
 
 _SEALED_AHEAD_BYTES = 256 * 1024 * 1024
+_FIXED = ("payload_digest", "memory_bytes")
 _LEFT_MS_MIN = round(2 * HEARTBEAT_PERIOD_S * 1000)
 
 
@@ -32,7 +35,6 @@ class Payload:
 
     digest: str
     size_bytes: int
-    voxels: int
     frames: Iterator[bytes]
 
     @property
@@ -47,7 +49,8 @@ def offer(means: Means, item: Workitem) -> None:
     Raises
     ------
     Refused, NotFound, Fault
-        The series forms no Volume, the bundle is gone, a file changed: asking again would not help.
+        The series forms no Volume, the bundle is gone, a file changed, no cell has the memory: asking again would not
+        help.
     NetworkUnreachable, NetworkForbids
         Ask again later.
     """
@@ -59,9 +62,9 @@ def offer(means: Means, item: Workitem) -> None:
         network.withdraw(item.offer_id)
         item = _renewed(means, item)
     with ThreadPoolExecutor(1, "digest") as executor:
-        payload = _payload(item, source.volume.to_bytes(), source.volume.array.size, executor)
-    made = _offer(means, item, pipeline, bundle, payload)
-    if item.offer is not None and item.offer["payload_digest"] != made.payload_digest:
+        payload = _payload(item, source.volume.to_bytes(), executor)
+    made = _offer(means, item, pipeline, bundle, source.volume, payload)
+    if item.offer is not None and any(item.offer.get(name) != getattr(made, name) for name in _FIXED):
         network.withdraw(item.offer_id)
         _renewed(means, item)
         return
@@ -87,7 +90,7 @@ def opened(means: Means, item: Workitem, cursor: tuple[str, int] | None = None) 
 
 
 def _renewed(means: Means, item: Workitem) -> Workitem:
-    """The Workitem with a fresh Offer id and key: the old Offer's time has passed, or its payload was another."""
+    """The Workitem with a fresh Offer id and key: the old Offer's time has passed, or today it would say otherwise."""
     after = item.changed(
         means.clock.now_ms(),
         offer_id=means.ids.new("off"),
@@ -100,16 +103,17 @@ def _renewed(means: Means, item: Workitem) -> Workitem:
     return after
 
 
-def _payload(item: Workitem, content: bytes, voxels: int, executor: ThreadPoolExecutor) -> Payload:
+def _payload(item: Workitem, content: bytes, executor: ThreadPoolExecutor) -> Payload:
     """Digest and sealing side by side; frames beyond a bound are sealed while they are sent."""
     keys = keys_of(item)
     digest = executor.submit(keyed_digest, keys.digest_key, content)
     frames = seal(keys.payload_key, PAYLOAD, content)
     ahead = list(islice(frames, _SEALED_AHEAD_BYTES // FRAME_BYTES))
-    return Payload(digest.result(), len(content), voxels, chain(ahead, frames))
+    return Payload(digest.result(), len(content), chain(ahead, frames))
 
 
-def _offer(means: Means, item: Workitem, pipeline: Pipeline, bundle: Bundle, payload: Payload) -> Offer:
+def _offer(means: Means, item: Workitem, pipeline: Pipeline, bundle: Bundle, volume: Volume, payload: Payload) -> Offer:
+    predicted = predict(bundle, volume.array.shape, volume.spacing_mm, volume.array.dtype.itemsize)
     created_ms = item.offer["created_ms"] if item.offer else means.clock.now_ms()
     return Offer(
         offer_id=item.offer_id,
@@ -121,8 +125,9 @@ def _offer(means: Means, item: Workitem, pipeline: Pipeline, bundle: Bundle, pay
         urgency=item.urgency,
         payload_size_bytes=payload.size_bytes,
         payload_digest=payload.digest,
-        voxels=payload.voxels,
-        work_units=bundle.reference_work_units(payload.voxels),
+        voxels=volume.array.size,
+        work_units=bundle.reference_work_units(volume.array.size),
+        memory_bytes=predicted.peak_bytes,
         created_ms=created_ms,
         deadline_ms=created_ms + round(OFFER_DEADLINE_S * 1000),
     )

@@ -7,6 +7,7 @@ aspect.
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import permutations
@@ -24,6 +25,7 @@ _HU_WINDOW = (40.0, 400.0)
 _SAMPLES = 200_000
 Pixels = npt.NDArray[Any]
 Bits = npt.NDArray[np.bool_]
+Colour = tuple[int, int, int]
 
 
 class Plane(StrEnum):
@@ -147,15 +149,31 @@ def cut(array: Pixels, affine: npt.NDArray[np.float64], plane: Plane, index: int
     return picture, (body.spacing_mm[down], body.spacing_mm[right])
 
 
-def middle(mask: Bits, affine: npt.NDArray[np.float64]) -> dict[Plane, int]:
-    """For each plane the index through the middle of a mask; of the array if the mask is empty."""
+def middle(mask: Pixels, affine: npt.NDArray[np.float64], *others: Pixels) -> dict[Plane, int]:
+    """For each plane the index through the middle of masks or labels together; of the array if all are empty.
+
+    Parameters
+    ----------
+    mask, others
+        (z, y, x): 0 is outside.
+    affine
+        Of the volume.
+    """
     body = Body.of(affine)
+    seen = np.zeros(mask.shape[1:], np.bool_)
+    depths = np.zeros(len(mask), np.bool_)
+    for array in (mask, *others):
+        for z, layer in enumerate(array):
+            inside = layer.astype(np.bool_, copy=False)
+            if inside.any():
+                depths[z] = True
+                seen |= inside
+    filled = [np.flatnonzero(line) for line in (depths, seen.any(axis=1), seen.any(axis=0))]
     found = {}
     for plane, (across, _, _, _) in _LAYOUT.items():
         axis = body.axes[across]
-        others = tuple(other for other in range(3) if other != axis)
-        filled = np.flatnonzero(mask.any(axis=others))
-        place = int(filled[0] + filled[-1]) // 2 if len(filled) else mask.shape[axis] // 2
+        ends = filled[axis]
+        place = int(ends[0] + ends[-1]) // 2 if len(ends) else mask.shape[axis] // 2
         found[plane] = place if body.forward[across] else mask.shape[axis] - 1 - place
     return found
 
@@ -173,11 +191,10 @@ def picture(
     pixels: Pixels,
     spacing_mm: tuple[float, float],
     window: tuple[float, float],
-    mask: Bits | None = None,
-    colour_rgb: tuple[int, int, int] = (64, 156, 255),
+    shown: Iterable[tuple[Bits, Colour]] = (),
     fill: float = 0.25,
 ) -> Image.Image:
-    """A plane as a picture with square pixels, the mask tinted and outlined.
+    """A plane as a picture with square pixels, each mask tinted and outlined in its colour.
 
     Parameters
     ----------
@@ -185,24 +202,39 @@ def picture(
         As `cut` gives them.
     window
         Centre and width (PS3.3 C.11.2.1.2).
-    mask
-        Of the same shape.
-    colour_rgb, fill
-        Colour of the outline; how strongly the inside is tinted, 0 to 1.
+    shown
+        Masks of the same shape and their colours; a later one lies over an earlier one.
+    fill
+        How strongly the inside is tinted, 0 to 1.
     """
     centre, width = window
     low = centre - width / 2
     grey = np.clip((pixels.astype(np.float32) - low) * (255.0 / width), 0, 255).astype(np.uint8)
     size = _square(pixels.shape, spacing_mm)
-    shown = Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR).convert("RGB")
-    if mask is None or not mask.any():
-        return shown
-    inside = np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)) > 127
-    colours = np.asarray(shown).astype(np.float32)
-    tint = np.array(colour_rgb, np.float32)
+    plain = Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR).convert("RGB")
+    colours: npt.NDArray[np.float32] | None = None
+    for mask, colour in shown:
+        if not mask.any():
+            continue
+        colours = np.asarray(plain).astype(np.float32) if colours is None else colours
+        _tint(colours, mask, np.array(colour, np.float32), fill)
+    return plain if colours is None else Image.fromarray(colours.astype(np.uint8))
+
+
+def labelled(labels: Pixels, colours: Mapping[int, Colour]) -> Iterator[tuple[Bits, Colour]]:
+    """The masks of a plane of segment numbers, and their colours, as `picture` takes them; nothing for 0."""
+    for number in np.unique(labels).tolist():
+        if number in colours:
+            yield labels == number, colours[number]
+
+
+def _tint(colours: npt.NDArray[np.float32], mask: Bits, tint: npt.NDArray[np.float32], fill: float) -> None:
+    """Draw one mask, of the plane's shape, into a picture (height, width, 3)."""
+    height, width = colours.shape[:2]
+    spread = Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BILINEAR)
+    inside = np.asarray(spread) > 127
     colours[inside] += fill * (tint - colours[inside])
     colours[inside & ~_eroded(inside)] = tint
-    return Image.fromarray(colours.astype(np.uint8))
 
 
 def png(shown: Image.Image) -> bytes:

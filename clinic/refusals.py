@@ -7,6 +7,16 @@ from __future__ import annotations
 
 from bithive.errors import Conflict, Fault, Forbidden, NotFound, Refused, Unavailable
 
+CORRECTIONS = {
+    "tilt-corrected": "The gantry was tilted; the planes were moved into a rectangular block.",
+    "spacing-corrected": "The slices lie at uneven distances; they were interpolated to even ones.",
+    "shift-corrected": "The slices are shifted by less than a pixel; they were moved into line.",
+    "duplicates-dropped": "Images that were sent twice were used once.",
+    "localiser-dropped": "A localiser in the series was left out.",
+    "uids-corrected": "The images came with blank UIDs; they are known by those that the archive gave them.",
+}
+"""What was put right in a series before it was analysed: code and sentence of each warning in `Grid.warnings`."""
+
 
 class NoGeometry(Refused):
     code, title = "no-geometry", "The images do not say where they lie in the patient"
@@ -14,6 +24,10 @@ class NoGeometry(Refused):
 
 class GantryTilt(Refused):
     code, title = "gantry-tilt", "The slices were acquired with a tilted gantry and form no rectangular block"
+
+
+class ShiftedSlices(Refused):
+    code, title = "shifted-slices", "The slices are shifted against one another irregularly"
 
 
 class UnevenSpacing(Refused):
@@ -26,6 +40,14 @@ class MissingSlices(Refused):
 
 class DuplicatePositions(Refused):
     code, title = "duplicate-positions", "Several different images lie at one position"
+
+
+class SeveralVolumes(Refused):
+    code, title = "several-volumes", "The series holds several volumes at the same place"
+
+
+class Mosaic(Refused):
+    code, title = "mosaic", "Each image of the series is a mosaic of many slices"
 
 
 class MixedOrientations(Refused):
@@ -53,7 +75,11 @@ class TooFewSlices(Refused):
 
 
 class MultiFrame(Refused):
-    code, title = "multi-frame", "Multi-frame images are not read as a volume yet"
+    code, title = "multi-frame", "The multi-frame image does not say of each frame where it lies"
+
+
+class VolumeTooLarge(Refused):
+    code, title = "volume-too-large", "The images are more than a volume may hold"
 
 
 class UnsupportedPixels(Refused):
@@ -94,6 +120,10 @@ class WritingFailed(Fault):
 
 class MisplacedFrame(Fault):
     code, title = "misplaced-frame", "A frame of the segmentation does not lie where its source does"
+
+
+class SegmentationTooLarge(Refused):
+    code, title = "segmentation-too-large", "The segmentation is larger than an archive takes as one instance"
 
 
 class NetworkUnreachable(Unavailable):

@@ -23,7 +23,7 @@ from bithive.errors import DigestMismatch
 from clinic.archive import Archive
 from clinic.attributes import Level
 from clinic.errors import BulkAbsent, FrameAbsent, InstanceAbsent, SeriesAbsent, StudyAbsent, UnreadablePixels
-from clinic.instance import Header, InstanceRow, first
+from clinic.instance import ORIGINAL_ATTRIBUTES, Header, InstanceRow, first, were_uids_corrected
 from clinic.part10 import Part10, read
 from clinic.query import by_uid
 from clinic.syntaxes import DECODABLE, EXPLICIT_BIG_ENDIAN, EXPLICIT_LITTLE_ENDIAN, NATIVE
@@ -86,6 +86,35 @@ def file_chunks(blobs: Blobs, row: InstanceRow) -> Iterator[bytes]:
     yield held
 
 
+def is_as_stored(row: InstanceRow) -> bool:
+    """Whether the stored file is what is given; else `corrected` makes it."""
+    return not were_uids_corrected(row.header)
+
+
+def corrected(blobs: Blobs, row: InstanceRow) -> bytes:
+    """A file that came with blank UIDs, with those that it is known by, and the blanks in its Original Attributes.
+
+    The stored file stays as it came.
+    """
+    dataset = dcmread(io.BytesIO(b"".join(file_chunks(blobs, row))))
+    _fill_uids(dataset, row)
+    buffer = io.BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _fill_uids(dataset: Dataset, row: InstanceRow) -> None:
+    if is_as_stored(row):
+        return
+    dataset.SOPClassUID, dataset.SOPInstanceUID = row.sop_class, row.sop_uid
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = row.study_uid, row.series_uid
+    dataset.file_meta.MediaStorageSOPClassUID = UID(row.sop_class)
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID(row.sop_uid)
+    changed = {ORIGINAL_ATTRIBUTES: {"vr": "SQ", "Value": row.header[ORIGINAL_ATTRIBUTES]["Value"][-1:]}}
+    earlier = dataset.get("OriginalAttributesSequence") or []
+    dataset.OriginalAttributesSequence = [*earlier, *Dataset.from_json(changed).OriginalAttributesSequence]
+
+
 def converted(blobs: Blobs, row: InstanceRow) -> bytes:
     """A file in Explicit VR Little Endian.
 
@@ -102,6 +131,7 @@ def converted(blobs: Blobs, row: InstanceRow) -> bytes:
             dataset.PixelData = _swapped(dataset.PixelData)
     except Exception as error:
         raise UnreadablePixels from error
+    _fill_uids(dataset, row)
     dataset.file_meta.TransferSyntaxUID = UID(EXPLICIT_LITTLE_ENDIAN)
     buffer = io.BytesIO()
     dcmwrite(buffer, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)

@@ -7,7 +7,7 @@ first, under UIDs that repeat; then one transaction completes the Workitem, name
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from bithive.envelope import open_all
 from bithive.keys import keyed_digest
@@ -64,7 +64,7 @@ def take(means: Means, item: Workitem) -> None:
     source = means.volumes.source(item.institution, item.series_uid, item.input_digest)
     content = _fetch(means, item, receipt)
     findings = Findings.from_bytes(content, source.grid.shape)
-    check_findings(findings, pipeline, source)
+    there = check_findings(findings, pipeline, source)
     output = hashlib.sha256(content).hexdigest()
     context = Context(
         pipeline=pipeline,
@@ -73,10 +73,11 @@ def take(means: Means, item: Workitem) -> None:
         institution_name=means.institution_name,
         at_ms=item.accepted_ms or item.changed_ms,
         uids=ResultUids(means.site_key, item.input_digest, receipt.bundle_sha256, output),
+        label_maps=means.label_maps,
     )
-    written = writers.write(source, findings, context)
+    written = writers.write(source, findings, context, there)
     store(means, item.institution, written)
-    _complete(means, item, measured(pipeline, findings), written)
+    _complete(means, item, measured(pipeline, findings, there), written)
     spent_ms = round((means.clock.monotonic_s() - start_s) * 1000)
     get().info("workitem.completed", workitem=item.workitem_id, attempt=item.attempt_id, duration_ms=spent_ms)
 
@@ -89,9 +90,9 @@ def check_receipt(item: Workitem) -> Receipt:
     BadReceipt, BadSignature, FindingsRefused
         If it does not.
     """
-    receipt = Receipt.from_json(item.receipt)
+    receipt = Receipt.from_stored(item.receipt)
     receipt.check_signature()
-    offer = Offer.from_json(item.offer)
+    offer = Offer.from_stored(item.offer)
     pairs = (
         (receipt.attempt_id, item.attempt_id),
         (receipt.offer_id, offer.offer_id),
@@ -106,32 +107,52 @@ def check_receipt(item: Workitem) -> Receipt:
     return receipt
 
 
-def check_findings(findings: Findings, pipeline: Pipeline, source: Source) -> None:
-    """Everything the pipeline declares is there, in the source's geometry, and masks are not empty.
+def check_findings(findings: Findings, pipeline: Pipeline, source: Source) -> frozenset[str]:
+    """Everything the pipeline declares is there, unless it may be absent, and nothing else, in the Volume's geometry.
+
+    Returns
+    -------
+    frozenset
+        The masks and structures that have a voxel.
 
     Raises
     ------
     FindingsRefused
-        If not.
+        If a mask or label map is of another geometry; if a structure is not declared; if one that must be there is
+        absent or empty; if a measurement of what is there is absent, or of another unit or mask.
     """
+    declared = {output.mask: output for output in pipeline.outputs if isinstance(output, SegmentOutput)}
+    if any(key not in declared for key in findings.structures):
+        raise FindingsRefused("a structure is not one that the pipeline declares")
+    shapes = [mask.array.shape for mask in findings.masks]
+    if findings.labels is not None:
+        shapes.append(findings.labels.array.shape)
+    if any(shape != source.grid.shape for shape in shapes):
+        raise FindingsRefused("a mask is of another geometry")
+    there = writers.present(findings)
+    if any(key not in there and not output.may_be_absent for key, output in declared.items()):
+        raise FindingsRefused("a mask is absent or empty")
     for output in pipeline.outputs:
-        if isinstance(output, SegmentOutput):
-            mask = findings.mask(output.mask)
-            if mask is None or mask.array.shape != source.grid.shape or not mask.array.any():
-                raise FindingsRefused("a mask is absent, empty or of another geometry")
-        if isinstance(output, MeasurementOutput):
-            found = findings.measurement(output.measurement)
-            if found is None or found.unit != output.unit.value or found.mask not in (None, output.mask):
-                raise FindingsRefused("a measurement is absent, or of another unit or mask")
+        if isinstance(output, MeasurementOutput) and (output.mask in there or output.mask not in declared):
+            _check_measurement(findings, output)
+    return there
 
 
-def measured(pipeline: Pipeline, findings: Findings) -> tuple[Measured, ...]:
-    """The measured outputs as pages show them."""
+def _check_measurement(findings: Findings, output: MeasurementOutput) -> None:
+    found = findings.measurement(output.measurement)
+    if found is None and output.may_be_absent:
+        return
+    if found is None or found.unit != output.unit.value or found.mask not in (None, output.mask):
+        raise FindingsRefused("a measurement is absent, or of another unit or mask")
+
+
+def measured(pipeline: Pipeline, findings: Findings, there: Collection[str]) -> tuple[Measured, ...]:
+    """The measured outputs of what is there, as pages show them."""
     labels = {item.mask: item.label for item in pipeline.outputs if isinstance(item, SegmentOutput)}
     found = [
         (item, findings.measurement(item.measurement))
         for item in pipeline.outputs
-        if isinstance(item, MeasurementOutput)
+        if isinstance(item, MeasurementOutput) and item.mask in there
     ]
     return tuple(
         Measured(item.measurement, labels[item.mask], value.value, value.unit) for item, value in found if value

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
-import pydicom
 
 from bithive.blobs import Blobs, read_verified
 from clinic import planes, reader
@@ -18,23 +13,14 @@ from clinic.archive import Archive
 from clinic.errors import SeriesAbsent
 from clinic.headers import input_digest
 from clinic.instance import InstanceRow
+from clinic.overlays import SEGMENTATIONS, Overlay, read_overlay
 from clinic.planes import Plane, PlaneCount
 from clinic.refusals import NoPlane, Superseded
 from clinic.workitem import Workitem
-from clinic.writers.seg import SEGMENTATION_STORAGE
 from clinic.writers.source import Source
 
 KEPT = 2
 KEPT_BYTES_MAX = 1 << 30
-Bits = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Segment:
-    """A mask as it was archived: its place in the source's array, and its colour."""
-
-    array: Bits
-    colour_rgb: tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +33,7 @@ class _Known:
 
 
 class Volumes:
-    """The volumes last asked for, at most two and at most 1 GiB of them.
+    """The volumes and overlays last asked for, at most two of each and at most 1 GiB of each.
 
     Parameters
     ----------
@@ -60,7 +46,7 @@ class Volumes:
     def __init__(self, archive: Archive, blobs: Blobs, threads: int = 4) -> None:
         self._archive, self._blobs, self._threads = archive, blobs, threads
         self._sources: OrderedDict[tuple[str, str], _Known] = OrderedDict()
-        self._segments: OrderedDict[tuple[str, str], list[Segment]] = OrderedDict()
+        self._overlays: OrderedDict[tuple[str, str], Overlay] = OrderedDict()
         self._noted: tuple[str, str, Sequence[InstanceRow]] | None = None
         self._lock = threading.Lock()
 
@@ -154,30 +140,32 @@ class Volumes:
         source = self.source(institution, series_uid)
         volume = source.volume
         pixels, spacing = planes.cut(volume.array, volume.affine, kind, index)
-        segments = self.segments(overlay, source) if overlay is not None and overlay.series_uid == series_uid else []
-        bits, colour = None, (64, 156, 255)
-        for segment in segments[:1]:
-            bits, colour = planes.cut(segment.array, volume.affine, kind, index)[0], segment.colour_rgb
-        return planes.png(planes.picture(pixels, spacing, window or planes.window_of(volume), bits, colour))
+        found = self.overlay(overlay, source) if overlay is not None and overlay.series_uid == series_uid else None
+        masks: Iterable[tuple[planes.Bits, planes.Colour]] = ()
+        if found is not None:
+            masks = planes.labelled(planes.cut(found.array, volume.affine, kind, index)[0], found.colours)
+        return planes.png(planes.picture(pixels, spacing, window or planes.window_of(volume), masks))
 
-    def segments(self, item: Workitem, source: Source) -> list[Segment]:
-        """The segments of a Workitem's archived Segmentation in the source's array; none when it has not completed."""
+    def overlay(self, item: Workitem, source: Source) -> Overlay | None:
+        """A Workitem's archived Segmentation in the Volume's geometry; None when it has none."""
         reference = item.reference("seg")
         if reference is None:
-            return []
+            return None
         key = (item.institution, reference.sop_uid)
         with self._lock:
-            if key in self._segments:
-                self._segments.move_to_end(key)
-                return self._segments[key]
+            if key in self._overlays:
+                self._overlays.move_to_end(key)
+                return self._overlays[key]
         row = self._archive.instance(item.institution, reference.sop_uid)
-        if row is None or row.sop_class != SEGMENTATION_STORAGE:
-            return []
-        found = read_segments(read_verified(self._blobs, row.blob), source)
+        if row is None or row.sop_class not in SEGMENTATIONS:
+            return None
+        found = read_overlay(read_verified(self._blobs, row.blob), source)
         with self._lock:
-            self._segments[key] = found
-            while len(self._segments) > KEPT:
-                self._segments.popitem(last=False)
+            self._overlays[key] = found
+            while len(self._overlays) > 1 and (
+                len(self._overlays) > KEPT or sum(one.array.nbytes for one in self._overlays.values()) > KEPT_BYTES_MAX
+            ):
+                self._overlays.popitem(last=False)
         return found
 
     def _keep(self, key: tuple[str, str], known: _Known) -> None:
@@ -189,40 +177,6 @@ class Volumes:
 
     def _size_bytes(self) -> int:
         return sum(known.source.volume.array.nbytes for known in self._sources.values())
-
-
-def read_segments(content: bytes, source: Source) -> list[Segment]:
-    """The segments of a Segmentation, each frame put where the source instance lies that it refers to.
-
-    Parameters
-    ----------
-    content
-        A Part 10 file: BINARY, in the source's in-plane geometry.
-    source
-        The series it was made from.
-    """
-    dataset = pydicom.dcmread(io.BytesIO(content))
-    rows, columns, count = int(dataset.Rows), int(dataset.Columns), int(dataset.NumberOfFrames)
-    assert (rows, columns) == source.grid.shape[1:], "our segmentations keep the source's matrix"
-    bits = np.unpackbits(np.frombuffer(dataset.PixelData, np.uint8), count=count * rows * columns, bitorder="little")
-    frames = bits.view(np.bool_).reshape(count, rows, columns)
-    depth = {row.sop_uid: z for z, row in enumerate(source.grid.rows)}
-    arrays = [np.zeros(source.grid.shape, np.bool_) for _ in dataset.SegmentSequence]
-    for frame, group in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
-        image = group.DerivationImageSequence[0].SourceImageSequence[0]
-        number = int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
-        arrays[number - 1][depth[image.ReferencedSOPInstanceUID]] = frame
-    return [Segment(array, _colour(item)) for array, item in zip(arrays, dataset.SegmentSequence, strict=True)]
-
-
-def _colour(segment: pydicom.Dataset) -> tuple[int, int, int]:
-    from highdicom.color import CIELabColor
-
-    value = segment.get("RecommendedDisplayCIELabValue")
-    if value is None:
-        return (64, 156, 255)
-    red, green, blue = CIELabColor.from_dicom_value(list(value)).to_rgb(clip=True)
-    return (int(red), int(green), int(blue))
 
 
 def _plane(name: Plane | str) -> Plane:

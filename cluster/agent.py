@@ -15,8 +15,9 @@ from typing import TypeVar
 from bithive.clock import Clock
 from bithive.envelope import PAYLOAD, BadEnvelope, Opener, seal
 from bithive.errors import BitHiveError
+from bithive.limits import CELL_BUNDLES_MAX
 from bithive.log import get
-from bithive.offer import DataClass
+from bithive.offer import DataClass, MemoryTooSmall
 from cluster.errors import (
     AttemptAbsent,
     CellUnknown,
@@ -36,6 +37,7 @@ from cluster.work import Assignment, Finished
 T = TypeVar("T")
 
 _BACKOFF_S = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
+_WATCH_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class Agent:
         Attempts at once.
     poll_s
         How long one request for work waits.
+    watch_s
+        How often it looks whether what the runner can run has changed.
     """
 
     def __init__(
@@ -84,13 +88,16 @@ class Agent:
         clock: Clock,
         slots: int = 1,
         poll_s: float = 20.0,
+        watch_s: float = _WATCH_S,
     ) -> None:
         self._network, self._runner, self._identity, self._clock = network, runner, identity, clock
-        self._poll_s = poll_s
+        self._poll_s, self._watch_s = poll_s, watch_s
         self._welcome: Welcome | None = None
+        self._told: frozenset[str] = frozenset()
         self._greeting = threading.Lock()
         self._draining = threading.Event()
         self._threads = [threading.Thread(target=self._loop, name=f"slot-{slot}", daemon=True) for slot in range(slots)]
+        self._threads.append(threading.Thread(target=self._watch, name="watch", daemon=True))
         self._busy = 0
         self._idle = threading.Condition()
 
@@ -106,18 +113,20 @@ class Agent:
             return self._idle.wait_for(lambda: self._busy == 0, timeout_s)
 
     def greet(self) -> Welcome:
-        """Introduce the cell, unless that was done."""
+        """Introduce the cell, unless that was done and it can still run what it said."""
         with self._greeting:
-            if self._welcome is None:
+            bundles = tuple(self._runner.bundles())[:CELL_BUNDLES_MAX]
+            if self._welcome is None or self._told != frozenset(bundles):
                 hello = Hello(
                     self._identity.cell_key,
                     self._identity.operator,
                     self._identity.data_class_max,
                     tuple(self._runner.nodes()),
-                    tuple(self._runner.bundles()),
+                    bundles,
                 )
-                self._welcome = self._network.hello(hello)
-                get().info("cell.connected", cell=self._welcome.cell)
+                known = self._welcome is not None
+                self._welcome, self._told = self._network.hello(hello), frozenset(bundles)
+                get().info("cell.greeted" if known else "cell.connected", cell=self._welcome.cell, count=len(bundles))
             return self._welcome
 
     def tick(self) -> bool:
@@ -130,7 +139,7 @@ class Agent:
         """
         welcome = self.greet()
         try:
-            grant = self._network.lease(welcome.cell, self._runner.bundles(), self._poll_s)
+            grant = self._network.lease(welcome.cell, self._runner.warm(), self._poll_s)
         except CellUnknown:
             self._forget()
             return False
@@ -162,6 +171,17 @@ class Agent:
                 get().error("slot.failed", exc_info=error)
                 self._draining.wait(_BACKOFF_S[-1])
 
+    def _watch(self) -> None:
+        """Say hello again while every slot is busy or waits for work."""
+        while not self._draining.wait(self._watch_s):
+            try:
+                if self._welcome is not None:
+                    self.greet()
+            except BitHiveError:
+                continue  # the slots ask too, and say so when nobody answers
+            except Exception as error:  # noqa: BLE001 - as for a slot
+                get().error("slot.failed", exc_info=error)
+
     def _forget(self) -> None:
         with self._greeting:
             self._welcome = None
@@ -186,6 +206,8 @@ class Agent:
             raise WorkFailed("data-class-refused")
         if grant.offer.bundle_sha256 not in self._runner.bundles():
             raise WorkFailed("bundle-unknown")
+        if grant.offer.memory_bytes > max(node.memory_bytes for node in self._runner.nodes()):
+            raise WorkFailed(MemoryTooSmall.code)
         heart.tell("downloading", 0.0)
         assignment = _assignment(welcome, grant)
         finished = self._runner.run(assignment, self._fetch(grant, heart), heart.tell)
@@ -240,6 +262,7 @@ def _assignment(welcome: Welcome, grant: Grant) -> Assignment:
         offer.payload_digest,
         offer.voxels,
         offer.work_units,
+        offer.memory_bytes,
         grant.keys.digest_key,
     )
 

@@ -38,6 +38,8 @@ _RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_SERVE_LOG_TO_STDERR": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # How long Serve looks for a replica that has the bundle loaded before it takes any: another loads it in seconds.
+    "RAY_SERVE_MULTIPLEXED_MODEL_ID_MATCHING_TIMEOUT_S": "0.25",
 }
 
 
@@ -86,25 +88,32 @@ def run_cell(settings: Settings, opened: Callable[[Settings], Runner] | None = N
 
 
 def open_runner(settings: Settings) -> Runner:
-    """Ray with every bundle of the catalogue whose weights can be had. Raises `RunnerDied`."""
+    """Ray with replicas that can run every bundle of the catalogue whose weights can be had. Raises `RunnerDied`."""
     from cluster.replica_ray import Plan
     from cluster.runner_ray import RayRunner, RaySettings
 
     node_key = settings.state.absolute() / "keys" / "node.key"
     SigningKey.load_or_create(node_key)
-    names = loading.fetch(Catalog(settings.model_store, settings.models.mirrors))
-    threads = settings.cell.threads or max(1, measure.threads() // settings.cell.slots)
+    store, cell, clock = settings.model_store.absolute(), settings.cell, SystemClock()
+    catalog = Catalog.of(settings)
+    loading.fetch(catalog)
+    stock = loading.Stock(lambda: Catalog.of(settings), store, clock)
+    first, later = loading.in_order(stock.bundles())
     plan = Plan(
-        str(settings.model_store.absolute()),
-        tuple(names),
-        settings.cell.engine,
-        threads,
-        str(node_key),
-        settings.log_level,
+        store=str(store),
+        trusted_keys=tuple(sorted(catalog.trusted())),
+        first=first,
+        later=later,
+        engine=cell.engine,
+        threads=cell.threads or max(1, measure.threads() // cell.slots),
+        warm_max=cell.warm_max,
+        memory_bytes=measure.slot_memory_bytes(cell.memory_bytes, cell.slots, measure.memory_bytes()),
+        key_path=str(node_key),
+        log_level=settings.log_level,
     )
     folder = _ray_folder(settings)
     shutil.rmtree(folder, ignore_errors=True)
-    return RayRunner(RaySettings(folder, settings.cell.slots, plan))
+    return RayRunner(RaySettings(folder, cell.slots, cell.memory_bytes, plan), stock, clock)
 
 
 def _identity(settings: Settings) -> Identity:

@@ -29,6 +29,8 @@ class CellRecord:
         SHA-256 of each bundle it can run.
     seen_ms
         When it last said hello.
+    memory_bytes
+        The most that one Attempt may take on any of its Nodes.
     """
 
     cell: str
@@ -39,6 +41,7 @@ class CellRecord:
     bundles: frozenset[str]
     seen_ms: int
     vetted: bool = False
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,14 @@ class NodeRecord:
         Random id (`nod_...`), and the Cell it belongs to. The pair (cell, node_key) is unique.
     node_key
         Its Ed25519 public key, hexadecimal.
-    threads, memory_bytes, gpus
+    threads, gpus
         What it has.
+    memory_bytes
+        Main memory that one Attempt may take on it.
     labels
         Free words of its operator, at most 32.
+    machine_memory_bytes
+        Main memory that it has in all; 0 when it never said so.
     """
 
     node: str
@@ -64,6 +71,7 @@ class NodeRecord:
     memory_bytes: int
     gpus: int = 0
     labels: dict[str, str] = field(default_factory=dict)
+    machine_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,7 @@ def _keep(connection: Connection, node: NodeRecord) -> NodeRecord:
         "memory_bytes": node.memory_bytes,
         "gpus": node.gpus,
         "labels": json.dumps(node.labels),
+        "machine_memory_bytes": node.machine_memory_bytes,
     }
     connection.execute(update(NODES).where(same).values(**values) if known else insert(NODES).values(**values))
     return node
@@ -101,6 +102,7 @@ def _cell_values(cell: CellRecord) -> dict[str, Any]:
         "data_class_max": str(cell.data_class_max),
         "bundles": json.dumps(sorted(cell.bundles)),
         "seen_ms": cell.seen_ms,
+        "memory_bytes": cell.memory_bytes,
     }
 
 
@@ -114,6 +116,7 @@ def _cell(row: Row[Any]) -> CellRecord:
         bundles=frozenset(json.loads(row.bundles)),
         seen_ms=row.seen_ms,
         vetted=row.vetted,
+        memory_bytes=row.memory_bytes,
     )
 
 
@@ -126,4 +129,5 @@ def _node(row: Row[Any]) -> NodeRecord:
         memory_bytes=row.memory_bytes,
         gpus=row.gpus,
         labels=json.loads(row.labels),
+        machine_memory_bytes=row.machine_memory_bytes,
     )

@@ -111,7 +111,9 @@ def _time_fits(claim: Claim) -> bool:
 
 def _memory_fits(claim: Claim) -> bool:
     assert claim.node is not None, "the signature is checked before"
-    return claim.receipt.input_size_bytes <= claim.receipt.peak_memory_bytes <= claim.node.memory_bytes
+    # What the machine has, not what a slot may take: a replica may keep other bundles loaded beside the one that runs.
+    machine_bytes = max(claim.node.machine_memory_bytes, claim.node.memory_bytes)
+    return claim.receipt.input_size_bytes <= claim.receipt.peak_memory_bytes <= machine_bytes
 
 
 def _measurement_fits(claim: Claim) -> bool:

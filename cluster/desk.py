@@ -16,6 +16,7 @@ from cluster.cell_store import CellStore
 from cluster.errors import AttemptAbsent, BrokerBusy, CellUnknown, LeaseLost, OfferAbsent
 from cluster.moves import Durations
 from cluster.offers import OfferRecord, OfferState
+from cluster.presence import Presence
 from cluster.spool import Spool, payload_name
 from cluster.store import Change, Stale, Store
 
@@ -34,7 +35,7 @@ class Desk:
         self, store: Store, cells: CellStore, clock: Clock, ids: Ids, spool: Spool, durations: Durations
     ) -> None:
         self.store, self.cells, self.spool, self.bell = store, cells, spool, Bell()
-        self.durations = durations
+        self.durations, self.presence = durations, Presence()
         self._clock, self._ids = clock, ids
 
     def _settle(self, step: Callable[[], T]) -> T:
@@ -83,6 +84,7 @@ class Desk:
         record = self.cells.cell(cell)
         if record is None:
             raise CellUnknown
+        self.presence.hear(record, self._clock.now_ms())
         return record
 
     def _accepted_before(self, attempt: Attempt, receipt: Receipt) -> bool:

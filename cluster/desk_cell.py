@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from cluster.checks import Claim, check_findings, check_receipt
 from cluster.desk import Desk
 from cluster.errors import BadMessage, LeaseLost, ReceiptRefused
 from cluster.failures import FAILURES
-from cluster.filters import why_not
 from cluster.offers import OfferRecord
+from cluster.order import choose
 from cluster.protocol import Grant, Heartbeat, Hello, Welcome
 from cluster.spool import Incoming, findings_name, payload_name
 
@@ -46,39 +47,56 @@ class CellDesk(Desk):
             hello.data_class_max,
             frozenset(hello.bundles),
             self._clock.now_ms(),
+            memory_bytes=max(node.memory_bytes for node in hello.nodes),
         )
         nodes = [
             NodeRecord(
-                self._ids.new("nod"), cell, node.node_key, node.threads, node.memory_bytes, node.gpus, node.labels
+                self._ids.new("nod"),
+                cell,
+                node.node_key,
+                node.threads,
+                node.memory_bytes,
+                node.gpus,
+                node.labels,
+                node.machine_memory_bytes,
             )
             for node in hello.nodes
         ]
         kept = self.cells.greet(record, nodes)
+        self._cell(cell)
         get().info("cell.greeted", cell=cell, count=len(kept))
         names = {node.node_key: node.node for node in kept}
         return Welcome(cell, names, self.durations.heartbeat_s, self.durations.lease_s)
 
-    def lease(self, cell: str) -> Grant | None:
+    def lease(self, cell: str, warm: Collection[str] = ()) -> Grant | None:
         """The most urgent Offer that this cell may receive, now its own for a while; None when there is none.
+
+        Parameters
+        ----------
+        cell
+            Who asks.
+        warm
+            SHA-256 of each bundle that it has loaded; see `cluster.order`.
 
         Raises
         ------
         CellUnknown
             It has not said hello.
         """
-        record = self._cell(cell)
+        record, loaded = self._cell(cell), frozenset(warm)
 
         def step() -> Grant | None:
-            now_ms, offset = self._clock.now_ms(), 0
-            while page := self.store.waiting(now_ms, offset, _PAGE):
-                for waiting in page:
-                    # The deadline is over though housekeeping has not come by yet.
-                    if waiting.offer.deadline_ms > now_ms and why_not(record, waiting.offer) is None:
-                        return self._grant(waiting, cell, now_ms)
-                offset += len(page)
-            return None
+            now_ms = self._clock.now_ms()
+            chosen = choose(self._waiting(now_ms), record, loaded, now_ms)
+            return None if chosen is None else self._grant(chosen, cell, now_ms)
 
         return self._settle(step)
+
+    def _waiting(self, now_ms: int) -> Iterator[OfferRecord]:
+        offset = 0
+        while page := self.store.waiting(now_ms, offset, _PAGE):
+            yield from page
+            offset += len(page)
 
     def payload(self, cell: str, attempt_id: str, fencing_token: int) -> Path:
         """Where the payload of a leased Offer lies. Raises `LeaseLost`."""
@@ -97,6 +115,7 @@ class CellDesk(Desk):
             if beat.node not in {node.node for node in self.cells.nodes(cell)}:
                 raise BadMessage("the node is not of this cell")
             now_ms = self._clock.now_ms()
+            self.presence.touch(cell, now_ms)
             change = moves.renewed(record, attempt, beat.stage, beat.fraction, beat.node, now_ms, self.durations)
             assert change.attempt is not None, "a heartbeat changes the Attempt"
             self._commit(change)

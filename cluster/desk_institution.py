@@ -12,11 +12,12 @@ from bithive.envelope import sealed_size_bytes
 from bithive.errors import Forbidden, LimitExceeded
 from bithive.ids import is_id
 from bithive.limits import OPEN_OFFERS_MAX, PAYLOAD_BYTES_MAX
-from bithive.offer import Offer, OfferKeys
+from bithive.offer import MemoryTooSmall, Offer, OfferKeys
 from cluster import moves
 from cluster.attempt import Attempt
 from cluster.desk import Desk
 from cluster.errors import AttemptAbsent, FindingsAbsent, OfferExists, PayloadSizeDiffers, TooManyOffers
+from cluster.filters import why_not
 from cluster.offers import KEYED, UNFINISHED, OfferRecord, OfferState
 from cluster.spool import Incoming, findings_name, payload_name
 from cluster.store import Change, Notice, Stale
@@ -46,6 +47,8 @@ class InstitutionDesk(Desk):
             The payload is too large, or its sealed size does not fit its plain size.
         TooManyOffers
             `OPEN_OFFERS_MAX` of the institution are unfinished.
+        MemoryTooSmall
+            Live cells could take it, but none has a node with the memory that it needs.
         """
         if offer.institution != institution:
             raise Forbidden("the Offer names another institution")
@@ -59,6 +62,7 @@ class InstitutionDesk(Desk):
             if self.store.unfinished(institution) >= OPEN_OFFERS_MAX:
                 raise TooManyOffers(offers_max=OPEN_OFFERS_MAX)
             now_ms = self._clock.now_ms()
+            self._check_memory(offer, now_ms)
             record = OfferRecord(offer, keys, terms, payload_sealed_bytes, now_ms, now_ms)
             with suppress(Stale):
                 self.store.commit(Change(record))
@@ -127,6 +131,12 @@ class InstitutionDesk(Desk):
         if not path.exists():
             raise FindingsAbsent
         return SealedFile(path, attempt.receipt.output_size_bytes)
+
+    def _check_memory(self, offer: Offer, now_ms: int) -> None:
+        """Refuse at once what could only wait for its deadline; without any live cell it waits for one."""
+        reasons = {why_not(cell, offer) for cell in self.presence.running(offer.bundle_sha256, now_ms)}
+        if MemoryTooSmall.code in reasons and None not in reasons:
+            raise MemoryTooSmall(memory_bytes=offer.memory_bytes)
 
     def _destroy(self, record: OfferRecord, attempt: Attempt | None) -> None:
         self.spool.delete(payload_name(record.offer.offer_id))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bithive.offer import DataClass, Offer
+from bithive.offer import DataClass, MemoryTooSmall, Offer
 from cluster.cell_record import CellRecord
 
 _RANK = {DataClass.P0: 0, DataClass.P1: 1, DataClass.P2: 2, DataClass.P3: 3}
@@ -17,7 +17,8 @@ def why_not(cell: CellRecord, offer: Offer) -> str | None:
     """Why the cell may not receive the Offer, or None when it may.
 
     P0 goes anywhere. P1 goes to vetted operators and to the institution's own cells. P2 and P3 go to the institution's
-    own cells only: until cells can be attested there is no other way for P2.
+    own cells only: until cells can be attested there is no other way for P2. Memory comes last, so that
+    `memory-too-small` says that the cell could have it but for that.
     """
     own = cell.institution is not None and cell.institution == offer.institution
     if offer.bundle_sha256 not in cell.bundles:
@@ -28,4 +29,6 @@ def why_not(cell: CellRecord, offer: Offer) -> str | None:
         return "operator-not-vetted"
     if offer.data_class in (DataClass.P2, DataClass.P3) and not own:
         return "foreign-institution"
+    if offer.memory_bytes > cell.memory_bytes:
+        return MemoryTooSmall.code
     return None

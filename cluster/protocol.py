@@ -31,13 +31,28 @@ _LABELS_MAX = 32
 
 @dataclass(frozen=True, slots=True)
 class NodeGreeting:
-    """A Node as its cell describes it."""
+    """A Node as its cell describes it.
+
+    Attributes
+    ----------
+    node_key
+        Its Ed25519 public key, hexadecimal.
+    threads, gpus
+        What it has.
+    memory_bytes
+        Main memory that one Attempt may take on it.
+    labels
+        Free words of its operator.
+    machine_memory_bytes
+        Main memory that it has, for all Attempts and everything else; what no measurement can exceed.
+    """
 
     node_key: str
     threads: int
     memory_bytes: int
     gpus: int
     labels: dict[str, str]
+    machine_memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,7 @@ class Hello:
                 "memory_bytes": node.memory_bytes,
                 "gpus": node.gpus,
                 "labels": node.labels,
+                "machine_memory_bytes": node.machine_memory_bytes,
             }
             for node in self.nodes
         ]
@@ -78,17 +94,15 @@ class Hello:
             raise BadMessage("another protocol version", protocol=VERSION)
         if message["data_class_max"] not in list(DataClass):
             raise BadMessage("data_class_max is no data class")
-        nodes, bundles = message["nodes"], message["bundles"]
+        nodes = message["nodes"]
         if not isinstance(nodes, list) or not 1 <= len(nodes) <= CELL_NODES_MAX:
             raise BadMessage("nodes is empty or too long", nodes_max=CELL_NODES_MAX)
-        if not isinstance(bundles, list) or len(bundles) > CELL_BUNDLES_MAX:
-            raise BadMessage("bundles is too long", bundles_max=CELL_BUNDLES_MAX)
         return cls(
             _hex(message["cell_key"], 64),
             _text(message["operator"], 64),
             DataClass(message["data_class_max"]),
             tuple(_node(node) for node in nodes),
-            tuple(_hex(bundle, 64) for bundle in bundles),
+            bundles(message["bundles"]),
         )
 
 
@@ -199,6 +213,13 @@ def whole(value: Any) -> int:
     return value
 
 
+def bundles(value: Any) -> tuple[str, ...]:
+    """`value` if it is a list of bundles by SHA-256, at most `CELL_BUNDLES_MAX`. Raises `BadMessage`."""
+    if not isinstance(value, list) or len(value) > CELL_BUNDLES_MAX:
+        raise BadMessage("a list of bundles is none, or too long", bundles_max=CELL_BUNDLES_MAX)
+    return tuple(_hex(bundle, 64) for bundle in value)
+
+
 def _text(value: Any, length_max: int) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= length_max or not value.isprintable():
         raise BadMessage("a text is empty, too long or not printable")
@@ -212,7 +233,7 @@ def _hex(value: Any, length: int) -> str:
 
 
 def _node(value: Any) -> NodeGreeting:
-    node = members(value, {"node_key", "threads", "memory_bytes", "gpus", "labels"})
+    node = members(value, {"node_key", "threads", "memory_bytes", "gpus", "labels", "machine_memory_bytes"})
     labels = node["labels"]
     if not isinstance(labels, dict) or len(labels) > _LABELS_MAX:
         raise BadMessage("labels is no object, or too long", labels_max=_LABELS_MAX)
@@ -222,4 +243,5 @@ def _node(value: Any) -> NodeGreeting:
         whole(node["memory_bytes"]),
         whole(node["gpus"]),
         {_text(key, 63): _text(word, 63) for key, word in labels.items()},
+        whole(node["machine_memory_bytes"]),
     )

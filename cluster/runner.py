@@ -9,6 +9,7 @@ from typing import Protocol
 from bithive.clock import Clock
 from bithive.keys import SigningKey
 from cluster import measure
+from cluster.errors import WorkFailed
 from cluster.protocol import NodeGreeting
 from cluster.work import Assignment, Finished, Progress, Warm, perform
 
@@ -20,7 +21,10 @@ class Runner(Protocol):
         """The Nodes of the cell, one at least."""
 
     def bundles(self) -> Sequence[str]:
-        """SHA-256 of each bundle that is loaded."""
+        """SHA-256 of each bundle that it can run; may change from call to call."""
+
+    def warm(self) -> Sequence[str]:
+        """SHA-256 of each of them that is loaded."""
 
     def run(self, assignment: Assignment, payload: bytearray, progress: Progress) -> Finished:
         """Do the work. Raises `WorkFailed`, `RunnerDied`, and whatever `progress` raises."""
@@ -43,21 +47,30 @@ class LocalRunner:
         The Node's own key.
     clock
         Measures the work.
+    memory_bytes
+        What an Attempt may take; 0 for what the machine can spare.
     """
 
-    def __init__(self, bundles: Sequence[Warm], key: SigningKey, clock: Clock) -> None:
+    def __init__(self, bundles: Sequence[Warm], key: SigningKey, clock: Clock, memory_bytes: int = 0) -> None:
+        self._memory_bytes = memory_bytes
         self._bundles: Mapping[str, Warm] = {warm.bundle.sha256: warm for warm in bundles}
         self._key, self._clock, self._one = key, clock, threading.Lock()
 
     def nodes(self) -> Sequence[NodeGreeting]:
-        return [greeting(self._key)]
+        return [greeting(self._key, self._memory_bytes, 1)]
 
     def bundles(self) -> Sequence[str]:
         return list(self._bundles)
 
+    def warm(self) -> Sequence[str]:
+        return list(self._bundles)
+
     def run(self, assignment: Assignment, payload: bytearray, progress: Progress) -> Finished:
+        warm = self._bundles.get(assignment.bundle_sha256)
+        if warm is None:
+            raise WorkFailed("bundle-unknown")
         with self._one:
-            return perform(self._bundles, assignment, payload, self._key, self._clock, progress)
+            return perform(warm, assignment, payload, self._key, self._clock, progress)
 
     def healthy(self) -> bool:
         return True
@@ -66,6 +79,8 @@ class LocalRunner:
         pass
 
 
-def greeting(key: SigningKey) -> NodeGreeting:
-    """The machine that this process runs on, as a Node."""
-    return NodeGreeting(key.public_hex, measure.threads(), measure.memory_bytes(), measure.gpus(), {})
+def greeting(key: SigningKey, memory_bytes: int, slots: int) -> NodeGreeting:
+    """The machine that this process runs on, as a Node; the two as in the settings of a cell."""
+    machine = measure.memory_bytes()
+    slot = measure.slot_memory_bytes(memory_bytes, slots, machine)
+    return NodeGreeting(key.public_hex, measure.threads(), slot, measure.gpus(), {}, machine)

@@ -141,7 +141,7 @@ def _offer_values(record: OfferRecord) -> dict[str, Any]:
 
 def _record(row: Row[Any]) -> OfferRecord:
     return OfferRecord(
-        offer=Offer.from_json(json.loads(row.body)),
+        offer=Offer.from_stored(json.loads(row.body)),
         keys=OfferKeys(row.payload_key, row.digest_key) if row.payload_key is not None else None,
         terms_digest=row.terms_digest,
         sealed_bytes=row.sealed_bytes,
@@ -190,7 +190,7 @@ def _attempt(row: Row[Any]) -> Attempt:
         stage=row.stage,
         fraction=row.fraction,
         code=row.code,
-        receipt=Receipt.from_json(json.loads(row.receipt)) if row.receipt else None,
+        receipt=Receipt.from_stored(json.loads(row.receipt)) if row.receipt else None,
         revision=row.revision,
     )
 

@@ -95,6 +95,7 @@ CELLS = Table(
     Column("vetted", Boolean, nullable=False),
     Column("bundles", Text, nullable=False),
     Column("seen_ms", BigInteger, nullable=False),
+    Column("memory_bytes", BigInteger, nullable=False, server_default="0"),
 )
 
 NODES = Table(
@@ -107,6 +108,7 @@ NODES = Table(
     Column("memory_bytes", BigInteger, nullable=False),
     Column("gpus", BigInteger, nullable=False),
     Column("labels", Text, nullable=False),
+    Column("machine_memory_bytes", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("cell", "node_key"),
 )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,6 +50,14 @@ class Engine(Protocol):
     def threads(self) -> int: ...
     @property
     def deterministic(self) -> bool: ...
+    @property
+    def tf32(self) -> bool: ...
+    @property
+    def bf16(self) -> bool: ...
+    @property
+    def memory_bytes(self) -> int:
+        """Resident size of what is loaded."""
+
     def run(self, volume: Volume, progress: Progress) -> Findings:
         """Raises leaves of `Refused`."""
 
@@ -73,7 +82,7 @@ class Assignment:
         The id of each Node of the cell, by its key: the Node that runs finds its own.
     bundle_sha256
         What to run.
-    payload_digest, voxels, work_units
+    payload_digest, voxels, work_units, memory_bytes
         What the Offer says of the payload.
     digest_key
         Names input and output by HMAC.
@@ -88,6 +97,7 @@ class Assignment:
     payload_digest: str
     voxels: int
     work_units: int
+    memory_bytes: int
     digest_key: bytes
 
     def __repr__(self) -> str:
@@ -102,8 +112,33 @@ class Finished:
     findings: bytes
 
 
+@contextmanager
+def coded(attempt_id: str) -> Iterator[None]:
+    """Turn whatever a bundle may raise into `WorkFailed` with a code of `cluster.failures`.
+
+    Raises
+    ------
+    WorkFailed
+        Instead of it.
+    LeaseLost
+        As it is.
+    """
+    try:
+        yield
+    except (WorkFailed, LeaseLost):
+        raise
+    except MemoryError:
+        raise WorkFailed("out-of-memory") from None
+    except BitHiveError as error:
+        failure = known(error.code, UNKNOWN_REFUSAL if isinstance(error, Refused) else "runner-fault")
+        raise WorkFailed(failure) from error
+    except Exception as error:
+        get().error("attempt.crashed", attempt=attempt_id, exc_info=error)
+        raise WorkFailed("runner-fault") from error
+
+
 def perform(
-    bundles: Mapping[str, Warm],
+    warm: Warm,
     assignment: Assignment,
     payload: bytes | bytearray | memoryview,
     key: SigningKey,
@@ -114,8 +149,8 @@ def perform(
 
     Parameters
     ----------
-    bundles
-        What is loaded, by SHA-256.
+    warm
+        The bundle that it names, loaded.
     payload
         The plain Volume container.
     key
@@ -130,22 +165,12 @@ def perform(
     LeaseLost
         As `progress` raised it.
     """
-    try:
-        return _perform(bundles, assignment, payload, key, clock, progress)
-    except (WorkFailed, LeaseLost):
-        raise
-    except MemoryError:
-        raise WorkFailed("out-of-memory") from None
-    except BitHiveError as error:
-        failure = known(error.code, UNKNOWN_REFUSAL if isinstance(error, Refused) else "runner-fault")
-        raise WorkFailed(failure) from error
-    except Exception as error:
-        get().error("attempt.crashed", attempt=assignment.attempt_id, exc_info=error)
-        raise WorkFailed("runner-fault") from error
+    with coded(assignment.attempt_id):
+        return _perform(warm, assignment, payload, key, clock, progress)
 
 
 def _perform(
-    bundles: Mapping[str, Warm],
+    warm: Warm,
     assignment: Assignment,
     payload: bytes | bytearray | memoryview,
     key: SigningKey,
@@ -154,8 +179,7 @@ def _perform(
 ) -> Finished:
     meter = Meter(clock)
     progress("loading", 0.0)
-    warm = bundles.get(assignment.bundle_sha256)
-    if warm is None or key.public_hex not in assignment.nodes:
+    if warm.bundle.sha256 != assignment.bundle_sha256 or key.public_hex not in assignment.nodes:
         raise WorkFailed("bundle-unknown")
     digest = keyed_digest(assignment.digest_key, payload)
     if digest != assignment.payload_digest:
@@ -182,6 +206,8 @@ def _perform(
         device=warm.engine.device,
         threads=warm.engine.threads,
         deterministic=warm.engine.deterministic,
+        tf32=warm.engine.tf32,
+        bf16=warm.engine.bf16,
         input_digest=digest,
         output_digest=keyed_digest(assignment.digest_key, findings),
         input_size_bytes=len(payload),

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import struct
 from collections.abc import Mapping
 from typing import Any
 
 from bithive.errors import BadInput
+from bithive.limits import VOLUME_AXIS_VOXELS_MAX
 
 HEADER_BYTES_MAX = 1 << 20
 ALIGNMENT = 64
+
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+"""Half open, axis by axis."""
+
 _PREFIX = struct.Struct("<8sI")
+_KEY = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
 
 
 def pack_header(magic: bytes, header: Mapping[str, Any]) -> bytes:
@@ -77,6 +85,53 @@ def number(value: Any, error: type[BadInput]) -> float:
     if type(value) not in (int, float) or not -1e300 < value < 1e300:
         raise error("a number in its header is not finite")
     return float(value)
+
+
+def key_of(value: Any, error: type[BadInput]) -> str:
+    """`value` if it may name a finding: up to 64 lower-case letters, digits and underscores; else raise `error`."""
+    if not isinstance(value, str) or not _KEY.fullmatch(value):
+        raise error("a key is malformed")
+    return value
+
+
+def members(value: Any, names: set[str], error: type[BadInput]) -> dict[str, Any]:
+    """`value` if it is an object with exactly these members; else raise `error`."""
+    if not isinstance(value, dict) or set(value) != names:
+        raise error("members of its header are missing or unknown")
+    return value
+
+
+def rows(value: Any, count_max: int, error: type[BadInput]) -> list[Any]:
+    """`value` if it is a list of at most that many; else raise `error`."""
+    if not isinstance(value, list) or len(value) > count_max:
+        raise error("a list in its header is missing or too long")
+    return value
+
+
+def box_of(row: Mapping[str, Any], shape_max: tuple[int, int, int], error: type[BadInput]) -> Box:
+    """The `box` of a header's row, which lies within its `shape`, which lies within `shape_max`; else raise `error`."""
+    shape, box = row["shape"], row["box"]
+    if not (isinstance(shape, list) and len(shape) == 3 and isinstance(box, list) and len(box) == 3):
+        raise error("a shape or box is not three-dimensional")
+    ends = []
+    for size, pair, size_max in zip(shape, box, shape_max, strict=True):
+        whole(size, 1, min(size_max, VOLUME_AXIS_VOXELS_MAX), error)
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise error("a box is malformed")
+        low = whole(pair[0], 0, size, error)
+        ends.append((low, whole(pair[1], low, size, error)))
+    return (ends[0], ends[1], ends[2])
+
+
+def extent_of(box: Box) -> int:
+    """How many voxels a box holds."""
+    return math.prod(high - low for low, high in box)
+
+
+def slices_of(box: Box) -> tuple[slice, slice, slice]:
+    """A box as an index."""
+    z, y, x = (slice(low, high) for low, high in box)
+    return (z, y, x)
 
 
 def _refuse(name: str) -> Any:

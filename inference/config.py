@@ -1,8 +1,8 @@
-"""Interprets `configs/inference.json`: only targets on the allow-list are made, and no text is evaluated.
+"""Interprets `configs/inference.json` of the bithive form: only targets of a table are made, and no text is evaluated.
 
-MONAI's configuration language is code: `$` evaluates Python and `%` reads other files. Here both are refused before
-MONAI's own parser sees the configuration; what is left are `_target_`, plain values and `@` references. A network is a
-`torch.jit.load` of a file that the bundle pins, and is made by the engine instead.
+MONAI's configuration language is code: `$` evaluates Python and `%` reads other files. The bithive form is what is left
+without them: `_target_`, plain values and `@` references. A network is a `torch.jit.load` of a file that the bundle
+pins, and is made by the engine instead. Bundles of MONAI's zoo are read by `models.resolve` and `inference.zoo_plan`.
 """
 
 from __future__ import annotations
@@ -10,29 +10,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from inference import postprocess, preprocess, steps
 from inference.errors import BundleRefused
 
 NETWORK_TARGET = "torch.jit.load"
-ALLOWED_TARGETS = frozenset(
-    {
-        "Compose",
-        "SimpleInferer",
-        "inference.preprocess.CheckVolumed",
-        "inference.preprocess.Canonicald",
-        "inference.preprocess.SampleGridd",
-        "inference.preprocess.PercentileWindowd",
-        "inference.preprocess.StandardiseWindowd",
-        "inference.preprocess.LocateBoxd",
-        "inference.postprocess.CertaintyScored",
-        "inference.postprocess.ThresholdChanneld",
-        "inference.postprocess.RestoreGridd",
-        "inference.postprocess.KeepLargestd",
-        "inference.postprocess.FillVoidsd",
-        "inference.postprocess.MeasureVolumed",
-        "inference.postprocess.RequirePlausibled",
-    }
-)
 REQUIRED = ("network_def", "inferer", "preprocessing", "postprocessing")
+
+_MAKERS: dict[str, Callable[..., Any]] = {
+    "Compose": steps.Compose,
+    "SimpleInferer": steps.SimpleInferer,
+    "inference.preprocess.CheckVolumed": preprocess.CheckVolumed,
+    "inference.preprocess.Canonicald": preprocess.Canonicald,
+    "inference.preprocess.SampleGridd": preprocess.SampleGridd,
+    "inference.preprocess.PercentileWindowd": preprocess.PercentileWindowd,
+    "inference.preprocess.StandardiseWindowd": preprocess.StandardiseWindowd,
+    "inference.preprocess.LocateBoxd": preprocess.LocateBoxd,
+    "inference.postprocess.CertaintyScored": postprocess.CertaintyScored,
+    "inference.postprocess.ThresholdChanneld": postprocess.ThresholdChanneld,
+    "inference.postprocess.RestoreGridd": postprocess.RestoreGridd,
+    "inference.postprocess.KeepLargestd": postprocess.KeepLargestd,
+    "inference.postprocess.FillVoidsd": postprocess.FillVoidsd,
+    "inference.postprocess.MeasureVolumed": postprocess.MeasureVolumed,
+    "inference.postprocess.RequirePlausibled": postprocess.RequirePlausibled,
+}
+ALLOWED_TARGETS = frozenset(_MAKERS)
 
 _DEPTH_MAX = 32
 _CONTROLS = frozenset({"_target_", "_desc_"})
@@ -72,25 +73,47 @@ def build(config: Mapping[str, Any], networks: Mapping[str, Callable[..., Any]])
     -------
     dict
         `network_def`, `inferer`, `preprocessing` and `postprocessing`, ready to be called.
+
+    Raises
+    ------
+    BundleRefused
+        If a reference leads nowhere or to itself, or an argument does not fit the target that it is given to.
     """
     audit(config)
-    from monai.bundle import ConfigParser
-
-    parser = ConfigParser(_plain(config, networks), globals=False)
+    builder = _Builder(config, networks)
     try:
-        return {key: parser.get_parsed_content(key) for key in REQUIRED}
-    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        return {key: builder.member(key) for key in REQUIRED}
+    except (TypeError, ValueError, KeyError) as error:
         raise BundleRefused("inference.json does not fit the transforms that it names") from error
 
 
-def _plain(node: Any, networks: Mapping[str, Callable[..., Any]]) -> Any:
-    if isinstance(node, dict):
+class _Builder:
+    """Makes each top-level member once; a reference to it gives the same object."""
+
+    def __init__(self, config: Mapping[str, Any], networks: Mapping[str, Callable[..., Any]]) -> None:
+        self._config, self._networks = config, networks
+        self._made: dict[str, Any] = {}
+        self._open: set[str] = set()
+
+    def member(self, key: str) -> Any:
+        if key not in self._made:
+            if key in self._open or key not in self._config:
+                raise BundleRefused("a reference of inference.json leads nowhere or to itself")
+            self._open.add(key)
+            self._made[key] = self._made_of(self._config[key])
+        return self._made[key]
+
+    def _made_of(self, node: Any) -> Any:
         if _is_network(node):
-            return networks[node["f"]]
-        return {key: _plain(value, networks) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain(value, networks) for value in node]
-    return node
+            return self._networks[node["f"]]
+        if isinstance(node, dict):
+            members = {key: self._made_of(value) for key, value in node.items() if key not in _CONTROLS}
+            return _MAKERS[node["_target_"]](**members) if "_target_" in node else members
+        if isinstance(node, list):
+            return [self._made_of(value) for value in node]
+        if isinstance(node, str) and node.startswith("@"):
+            return self.member(node[1:])
+        return node
 
 
 def _is_network(node: Any) -> bool:

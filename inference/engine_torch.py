@@ -1,53 +1,61 @@
-"""PyTorch: the reference engine. Takes the node's CUDA device when it has one."""
+"""PyTorch: the reference engine of most bundles, on the processor or on a CUDA device."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from inference.errors import EngineFault
-from inference.torchscript import load_script
+from inference.engine import Array, CheckedNetwork, Network, NetworkFile
+from inference.torchscript import load_module
 
 
 class TorchEngine:
-    """Runs TorchScript as it was saved, in float32.
+    """Runs TorchScript and MONAI's network classes as they were saved, in float32.
 
     Parameters
     ----------
     threads
-        Of this process; on a processor the same number gives the same bits.
+        Of a network's run; on a processor the same number gives the same bits. Outside the run PyTorch keeps to one
+        thread, whatever else is loaded in this process.
+    device
+        `cpu`, `cuda`, or None for CUDA where the node has it.
     """
 
     name = "torch"
     precision = "f32"
     deterministic = True
+    tf32 = False
+    bf16 = False
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, device: str | None = None) -> None:
         self.version = str(torch.__version__)
         self.threads = threads
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        torch.set_num_threads(threads)
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        torch.set_num_threads(1)
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
 
-    def network(self, path: Path, input_shape: tuple[int, ...]) -> TorchNetwork:
+    def network(self, file: NetworkFile, input_shape: Sequence[int]) -> Network:
+        run = _Module(load_module(file, self.device), self.device, self.threads)
+        return CheckedNetwork(run, input_shape, (RuntimeError, ValueError, TypeError, AttributeError))
+
+
+class _Module:
+    """A module on its device: inputs are moved there, answers back."""
+
+    def __init__(self, module: Any, device: str, threads: int) -> None:
+        self._module, self._device, self._threads = module, device, threads
+
+    def __call__(self, inputs: Array) -> Array:
+        torch.set_num_threads(self._threads)
         try:
-            return TorchNetwork(load_script(path, self.device), self.device, input_shape)
-        except (RuntimeError, ValueError) as error:
-            raise EngineFault("the network cannot be loaded") from error
-
-
-class TorchNetwork:
-    """A TorchScript module on its device."""
-
-    def __init__(self, module: torch.jit.ScriptModule, device: str, input_shape: tuple[int, ...]) -> None:
-        self._module, self._device, self._shape = module, device, input_shape
-
-    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
-        assert tuple(inputs.shape) == self._shape, "a bundle declares the shape of its networks' inputs"
-        with torch.inference_mode(), torch.jit.optimized_execution(False):
-            answer: torch.Tensor = self._module(inputs.to(self._device))
-        return answer
+            with torch.inference_mode(), torch.jit.optimized_execution(False):
+                answer = self._module(torch.from_numpy(inputs).to(self._device))
+                array: Array = answer.float().cpu().numpy()
+        finally:
+            torch.set_num_threads(1)
+        return array

@@ -29,8 +29,16 @@ class BundleRefused(Refused):
     code, title = "bundle-refused", "The bundle's configuration is not on the allow-list"
 
 
+class TransformUnsupported(Refused):
+    code, title = "transform-unsupported", "The bundle asks for a transform that is not carried out here"
+
+
 class EngineAbsent(Unavailable):
     code, title = "engine-absent", "The inference engine is not available on this node"
+
+
+class EngineUnfit(Unavailable):
+    code, title = "engine-unfit", "No engine of this node shows the parity that the bundle asks for"
 
 
 class EngineFault(Fault):

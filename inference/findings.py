@@ -1,9 +1,11 @@
 """Findings: what a bundle has to say about a Volume, before anybody encodes it.
 
-Container (`application/x-bithive-findings`): magic `BHFIND01`, header length (uint32, little-endian), JSON header
+Container (`application/x-bithive-findings`): magic `BHFIND02`, header length (uint32, little-endian), JSON header
 {`masks`: [{`key`, `shape`: [z, y, x], `box`: [[z0, z1], [y0, y1], [x0, x1]], `size_bytes`}], `measurements`: [{`key`,
-`value`, `unit`, `mask`}], `scores`: [{`key`, `value`}]}, blanks up to a multiple of 64 bytes, then for each mask its box
-as packed bits (C order, most significant bit first) compressed by zlib, one after the other.
+`value`, `unit`, `mask`}], `scores`: [{`key`, `value`}], `labels`: null or {`shape`, `box`, `dtype`, `keys`, `chunks`:
+[size_bytes]}}, blanks up to a multiple of 64 bytes, then for each mask its box as packed bits (C order, most
+significant bit first) compressed by zlib, one after the other, then the label map's box in slabs of 32 planes (the last
+one has what is left), each as its little-endian labels in C order compressed by zlib.
 """
 
 from __future__ import annotations
@@ -18,16 +20,30 @@ import numpy as np
 import numpy.typing as npt
 
 from bithive.limits import FINDINGS_BYTES_MAX, FINDINGS_ITEMS_MAX, FINDINGS_VOXELS_MAX, VOLUME_AXIS_VOXELS_MAX
-from inference._frame import number, pack_header, unpack_header, whole
+from inference._frame import (
+    Box,
+    box_of,
+    extent_of,
+    key_of,
+    members,
+    number,
+    pack_header,
+    rows,
+    slices_of,
+    unpack_header,
+    whole,
+)
+from inference._labelmap import LabelMap, check_row, unpack
 from inference.errors import BadFindings
 
-MAGIC = b"BHFIND01"
+__all__ = ["Findings", "LabelMap", "Mask", "Measurement", "Score", "announced_shapes", "bounding_box"]
 
-_KEYS = frozenset({"masks", "measurements", "scores"})
-_KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
+MAGIC = b"BHFIND02"
+
+_KEYS = frozenset({"masks", "measurements", "scores", "labels"})
 _UNIT = re.compile(r"[!-~]{1,16}")
 _LEVEL = 1
-_Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+_SHAPE_MAX = (VOLUME_AXIS_VOXELS_MAX,) * 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +62,7 @@ class Mask:
     array: npt.NDArray[np.bool_]
 
     def __post_init__(self) -> None:
-        _check_key(self.key)
+        key_of(self.key, BadFindings)
         if self.array.ndim != 3 or self.array.dtype != np.bool_ or self.array.size == 0:
             raise BadFindings("a mask is not a three-dimensional array of booleans")
 
@@ -62,7 +78,7 @@ class Measurement:
     unit
         UCUM code, for example `mL`.
     mask
-        Key of the mask that was measured, or None.
+        Key of the mask, or of the label map's structure, that was measured, or None.
     """
 
     key: str
@@ -71,7 +87,7 @@ class Measurement:
     mask: str | None = None
 
     def __post_init__(self) -> None:
-        _check_key(self.key)
+        key_of(self.key, BadFindings)
         if not math.isfinite(self.value) or not _UNIT.fullmatch(self.unit):
             raise BadFindings("a measurement is not finite, or its unit is malformed")
 
@@ -84,59 +100,85 @@ class Score:
     value: float
 
     def __post_init__(self) -> None:
-        _check_key(self.key)
+        key_of(self.key, BadFindings)
         if not math.isfinite(self.value):
             raise BadFindings("a score is not finite")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Findings:
-    """Masks, measurements and scores of one Attempt.
+    """Masks, measurements, scores and at most one label map of one Attempt.
 
     Raises
     ------
     BadFindings
-        If two of a kind share a key, a measurement names a mask that is not here, or there are too many.
+        If two of a kind share a key, a mask has the key of a structure of the label map, a measurement names neither a
+        mask nor a structure, or there are too many.
     """
 
     masks: tuple[Mask, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     scores: tuple[Score, ...] = ()
+    labels: LabelMap | None = None
 
     def __post_init__(self) -> None:
         kinds: tuple[tuple[Mask | Measurement | Score, ...], ...] = (self.masks, self.measurements, self.scores)
         for kind in kinds:
             if len(kind) > FINDINGS_ITEMS_MAX or len({item.key for item in kind}) != len(kind):
                 raise BadFindings("there are too many findings of a kind, or two with one key")
-        known = {mask.key for mask in self.masks}
+        known = set(self.structures)
+        if len(known) != len(self.structures):
+            raise BadFindings("a mask has the key of a structure of the label map")
         if not all(item.mask is None or item.mask in known for item in self.measurements):
             raise BadFindings("a measurement names a mask that is not here")
 
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """Keys of the masks, then of the label map."""
+        return (*(mask.key for mask in self.masks), *(self.labels.keys if self.labels else ()))
+
     def mask(self, key: str) -> Mask | None:
-        """The mask of that key, or None."""
-        return next((mask for mask in self.masks if mask.key == key), None)
+        """The mask of that key, or None. One of the label map is made for it: a boolean for each voxel."""
+        found = next((mask for mask in self.masks if mask.key == key), None)
+        if found is None and self.labels is not None and key in self.labels.keys:
+            return Mask(key, self.labels.array == self.labels.number(key))
+        return found
+
+    def plane(self, key: str, z: int) -> npt.NDArray[np.bool_]:
+        """Where a mask or structure is in one plane, axes (y, x), without making the rest. Raises `KeyError`."""
+        found = next((mask for mask in self.masks if mask.key == key), None)
+        if found is None and (self.labels is None or key not in self.labels.keys):
+            raise KeyError(key)
+        if found is not None:
+            plane: npt.NDArray[np.bool_] = found.array[z]
+        else:
+            assert self.labels is not None, "the key is one of its structures"
+            plane = self.labels.array[z] == self.labels.number(key)
+        return plane
 
     def measurement(self, key: str) -> Measurement | None:
         """The measurement of that key, or None."""
         return next((item for item in self.measurements if item.key == key), None)
 
     def to_bytes(self) -> bytes:
-        """The container: each mask cut to its bounding box, as packed bits."""
-        packed, rows = [], []
+        """The container: each mask cut to its bounding box, as packed bits; the label map cut to its own, in slabs."""
+        packed, listed = [], []
         for mask in self.masks:
             box = bounding_box(mask.array)
-            bits = zlib.compress(np.packbits(mask.array[_slices(box)]).data, _LEVEL)
+            bits = zlib.compress(np.packbits(mask.array[slices_of(box)]).data, _LEVEL)
             packed.append(bits)
-            rows.append({"key": mask.key, "shape": list(mask.array.shape), "box": box, "size_bytes": len(bits)})
+            listed.append({"key": mask.key, "shape": list(mask.array.shape), "box": box, "size_bytes": len(bits)})
+        labels, chunks = self.labels.pack() if self.labels else (None, [])
         header = {
-            "masks": rows,
+            "masks": listed,
+            "labels": labels,
             "measurements": [
                 {"key": item.key, "value": float(item.value), "unit": item.unit, "mask": item.mask}
                 for item in self.measurements
             ],
             "scores": [{"key": item.key, "value": float(item.value)} for item in self.scores],
         }
-        return b"".join((pack_header(MAGIC, header), *packed))
+        return b"".join((pack_header(MAGIC, header), *packed, *chunks))
 
     @classmethod
     def from_bytes(cls, content: bytes | bytearray | memoryview, shape_max: tuple[int, int, int]) -> Findings:
@@ -159,22 +201,26 @@ class Findings:
         if len(view) > FINDINGS_BYTES_MAX:
             raise BadFindings("it is longer than findings may be", size_bytes_max=FINDINGS_BYTES_MAX)
         header, offset = unpack_header(MAGIC, view, BadFindings, _KEYS)
-        rows = [_members(row, {"key", "shape", "box", "size_bytes"}) for row in _rows(header["masks"])]
-        boxes = [_box(row, shape_max) for row in rows]
-        if sum(_volume(box) for box in boxes) > FINDINGS_VOXELS_MAX:
-            raise BadFindings("its masks expand beyond the limit", voxels_max=FINDINGS_VOXELS_MAX)
+        announced = [_mask_row(row, shape_max) for row in rows(header["masks"], FINDINGS_ITEMS_MAX, BadFindings)]
+        labels = None if header["labels"] is None else check_row(header["labels"], shape_max)
+        if sum(extent_of(box) for _, box in announced) + (labels[2] if labels else 0) > FINDINGS_VOXELS_MAX:
+            raise BadFindings("its masks or labels expand beyond the limit", voxels_max=FINDINGS_VOXELS_MAX)
         masks = []
-        for row, box in zip(rows, boxes, strict=True):
+        for row, box in announced:
             size_bytes = whole(row["size_bytes"], 1, len(view) - offset, BadFindings)
             masks.append(_unpack(row, box, view[offset : offset + size_bytes]))
             offset += size_bytes
+        label_map = None
+        if labels is not None:
+            label_map, size_bytes = unpack(labels[0], labels[1], view[offset:])
+            offset += size_bytes
         if offset != len(view):
             raise BadFindings("something follows its end")
-        return cls(tuple(masks), _measurements(header["measurements"]), _scores(header["scores"]))
+        return cls(tuple(masks), _measurements(header["measurements"]), _scores(header["scores"]), label_map)
 
 
 def announced_shapes(content: bytes | bytearray | memoryview) -> list[tuple[int, int, int]]:
-    """The shapes (z, y, x) of the masks, by the header alone: nothing is unpacked or allocated.
+    """The shapes (z, y, x) of the masks and the label map, by the header alone: nothing is unpacked or allocated.
 
     Raises
     ------
@@ -182,15 +228,13 @@ def announced_shapes(content: bytes | bytearray | memoryview) -> list[tuple[int,
         If the header is not one of Findings.
     """
     header, _ = unpack_header(MAGIC, memoryview(content).cast("B"), BadFindings, _KEYS)
-    shapes = []
-    for item in _rows(header["masks"]):
-        row = _members(item, {"key", "shape", "box", "size_bytes"})
-        _box(row, (VOLUME_AXIS_VOXELS_MAX,) * 3)
-        shapes.append((row["shape"][0], row["shape"][1], row["shape"][2]))
-    return shapes
+    listed = [_mask_row(row, _SHAPE_MAX)[0] for row in rows(header["masks"], FINDINGS_ITEMS_MAX, BadFindings)]
+    if header["labels"] is not None:
+        listed.append(check_row(header["labels"], _SHAPE_MAX)[0])
+    return [(row["shape"][0], row["shape"][1], row["shape"][2]) for row in listed]
 
 
-def bounding_box(array: npt.NDArray[np.bool_]) -> _Box:
+def bounding_box(array: npt.NDArray[np.bool_]) -> Box:
     """The half-open box of what is set, axis by axis; all zero when nothing is."""
     plane = np.logical_or.reduce(array, axis=0)
     if not plane.any():
@@ -204,17 +248,8 @@ def _ends(line: npt.NDArray[np.bool_]) -> tuple[int, int]:
     return (int(found[0]), int(found[-1]) + 1)
 
 
-def _slices(box: _Box) -> tuple[slice, slice, slice]:
-    z, y, x = (slice(low, high) for low, high in box)
-    return (z, y, x)
-
-
-def _volume(box: _Box) -> int:
-    return math.prod(high - low for low, high in box)
-
-
-def _unpack(row: dict[str, Any], box: _Box, content: memoryview) -> Mask:
-    count = _volume(box)
+def _unpack(row: dict[str, Any], box: Box, content: memoryview) -> Mask:
+    count = extent_of(box)
     expected = -(-count // 8)
     engine = zlib.decompressobj()
     try:
@@ -227,53 +262,28 @@ def _unpack(row: dict[str, Any], box: _Box, content: memoryview) -> Mask:
         raise BadFindings("a mask has bits beyond its box")
     array = np.zeros(row["shape"], dtype=np.bool_)
     inner = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=count)
-    array[_slices(box)] = inner.view(np.bool_).reshape([high - low for low, high in box])
+    array[slices_of(box)] = inner.view(np.bool_).reshape([high - low for low, high in box])
     return Mask(row["key"], array)
 
 
-def _box(row: dict[str, Any], shape_max: tuple[int, int, int]) -> _Box:
-    _check_key(row["key"])
-    shape, box = row["shape"], row["box"]
-    if not (isinstance(shape, list) and len(shape) == 3 and isinstance(box, list) and len(box) == 3):
-        raise BadFindings("a mask's shape or box is not three-dimensional")
-    ends = []
-    for size, pair, size_max in zip(shape, box, shape_max, strict=True):
-        whole(size, 1, min(size_max, VOLUME_AXIS_VOXELS_MAX), BadFindings)
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise BadFindings("a mask's box is malformed")
-        low = whole(pair[0], 0, size, BadFindings)
-        ends.append((low, whole(pair[1], low, size, BadFindings)))
-    return (ends[0], ends[1], ends[2])
+def _mask_row(value: Any, shape_max: tuple[int, int, int]) -> tuple[dict[str, Any], Box]:
+    row = members(value, {"key", "shape", "box", "size_bytes"}, BadFindings)
+    key_of(row["key"], BadFindings)
+    return row, box_of(row, shape_max, BadFindings)
 
 
 def _measurements(value: Any) -> tuple[Measurement, ...]:
-    rows = [_members(row, {"key", "value", "unit", "mask"}) for row in _rows(value)]
-    for row in rows:
+    names = {"key", "value", "unit", "mask"}
+    listed = [members(row, names, BadFindings) for row in rows(value, FINDINGS_ITEMS_MAX, BadFindings)]
+    for row in listed:
         if not isinstance(row["unit"], str) or not isinstance(row["mask"], str | None):
             raise BadFindings("a measurement is malformed")
     return tuple(
-        Measurement(_check_key(row["key"]), number(row["value"], BadFindings), row["unit"], row["mask"]) for row in rows
+        Measurement(key_of(row["key"], BadFindings), number(row["value"], BadFindings), row["unit"], row["mask"])
+        for row in listed
     )
 
 
 def _scores(value: Any) -> tuple[Score, ...]:
-    rows = [_members(row, {"key", "value"}) for row in _rows(value)]
-    return tuple(Score(_check_key(row["key"]), number(row["value"], BadFindings)) for row in rows)
-
-
-def _rows(value: Any) -> list[Any]:
-    if not isinstance(value, list) or len(value) > FINDINGS_ITEMS_MAX:
-        raise BadFindings("a list in its header is missing or too long")
-    return value
-
-
-def _members(value: Any, names: set[str]) -> dict[str, Any]:
-    if not isinstance(value, dict) or set(value) != names:
-        raise BadFindings("members of its header are missing or unknown")
-    return value
-
-
-def _check_key(key: Any) -> str:
-    if not isinstance(key, str) or not _KEY.fullmatch(key):
-        raise BadFindings("a key is malformed")
-    return key
+    listed = [members(row, {"key", "value"}, BadFindings) for row in rows(value, FINDINGS_ITEMS_MAX, BadFindings)]
+    return tuple(Score(key_of(row["key"], BadFindings), number(row["value"], BadFindings)) for row in listed)

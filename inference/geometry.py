@@ -18,6 +18,7 @@ from inference.volume import Volume
 Indices = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 _LPS_TO_RAS = np.array([-1.0, -1.0, 1.0])
+_LETTERS = {"L": (0, False), "R": (0, True), "P": (1, False), "A": (1, True), "I": (2, False), "S": (2, True)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,25 @@ class Axes:
         x, y, z = best
         flips = tuple(bool(straight[row, column] < 0) for row, column in enumerate(best))
         return cls((2 - x, 2 - y, 2 - z), (flips[0], flips[1], flips[2]))
+
+    @classmethod
+    def plain(cls) -> Axes:
+        """The stored axes themselves, as (x, y, z)."""
+        return cls((2, 1, 0), (False, False, False))
+
+    def turned(self, order: tuple[int, int, int], flipped: tuple[bool, bool, bool]) -> Axes:
+        """These axes seen along others.
+
+        Parameters
+        ----------
+        order
+            For each new axis, which of these it is.
+        flipped
+            Whether the new axis runs against it.
+        """
+        x, y, z = order
+        ends = [self.flipped[old] != flip for old, flip in zip(order, flipped, strict=True)]
+        return Axes((self.order[x], self.order[y], self.order[z]), (ends[0], ends[1], ends[2]))
 
     def view(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """A stored array (z, y, x) seen along canonical axes (x, y, z): no copy."""
@@ -118,11 +138,60 @@ class Canonical:
         return cls(volume, axes, axes.view(volume.array))
 
 
+def ras_affine(volume: Volume) -> npt.NDArray[np.float64]:
+    """(4, 4): maps the index (x, y, z, 1) to RAS millimetres, as the neuroimaging world has it."""
+    affine = volume.affine.copy()
+    affine[:3] *= _LPS_TO_RAS[:, None]
+    return affine
+
+
+def turn_towards(affine: npt.NDArray[np.float64], axcodes: str) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """How to see an image along the axes closest to those that three letters name, as nibabel decides it.
+
+    The axes of the image are taken from the strongest to the weakest; each gets the patient's axis that it changes most
+    among those that are left.
+
+    Parameters
+    ----------
+    affine
+        (4, 4), index to RAS millimetres.
+    axcodes
+        Where the index grows to: `RAS` for right, front and top.
+
+    Returns
+    -------
+    order, flipped
+        For each new axis, which old one it is, and whether it runs against it.
+
+    Raises
+    ------
+    ValueError
+        If the letters do not name three axes.
+    """
+    wanted = [_LETTERS.get(letter, (3, False)) for letter in axcodes]
+    if sorted(axis for axis, _ in wanted) != [0, 1, 2]:
+        raise ValueError("the axes are not named by one letter of each pair of LR, PA and IS")
+    left, _, right = np.linalg.svd(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0))
+    straight = left @ right
+    found = {}
+    for column in np.argsort(np.min(-(straight**2), axis=0), kind="stable"):
+        row = int(np.argmax(np.abs(straight[:, column])))
+        found[row] = (int(column), bool(straight[row, column] > 0))
+        straight[row] = 0.0
+    x, y, z = (found[axis][0] for axis, _ in wanted)
+    flips = [found[axis][1] != grows for axis, grows in wanted]
+    return (x, y, z), (flips[0], flips[1], flips[2])
+
+
 def nearest_indices(size_from: int, size_to: int) -> npt.NDArray[np.int64]:
-    """Which voxel each of `size_to` evenly spread centres falls into (PyTorch's `nearest-exact`, in float32 as there)."""
-    scale = np.float32(size_from) / np.float32(size_to)
-    centres = (np.arange(size_to, dtype=np.float32) + np.float32(0.5)) * scale
-    indices: npt.NDArray[np.int64] = np.minimum(np.floor(centres).astype(np.int64), size_from - 1)
+    """Which voxel each of `size_to` evenly spread centres falls into: PyTorch's `nearest-exact`, rounded as there.
+
+    PyTorch computes in float32 with one rounding for `scale * centre - 0.5`: where a centre falls between two voxels,
+    that decides.
+    """
+    scale = np.float64(np.float32(size_from) / np.float32(size_to))
+    starts = ((np.arange(size_to) + 0.5) * scale - 0.5).astype(np.float32)
+    indices: npt.NDArray[np.int64] = np.minimum(np.floor(starts + np.float32(0.5)).astype(np.int64), size_from - 1)
     return indices
 
 

@@ -1,25 +1,21 @@
-"""MONAI transforms that turn a network's answer into Findings, and refuse those that nobody should believe."""
+"""Transforms that turn a network's answer into Findings, and refuse those that nobody should believe."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from monai.config import KeysCollection
-from monai.transforms import MapTransform
 
 from inference.components import fill_voids, keep_largest
 from inference.errors import AnatomyAbsent, ImplausibleFindings
 from inference.findings import Mask, Measurement, Score, bounding_box
 from inference.geometry import Box, Canonical, grid_indices, nearest_indices, sample
+from inference.steps import Item, Keyed, Keys
 
-Item = dict[Any, Any]
 
-
-class CertaintyScored(MapTransform):
+class CertaintyScored(Keyed):
     """How certain the network is: of the voxels it marks at all, the share that it marks clearly.
 
     A network on an image of the kind it learnt is unsure only along the surface of what it marks.
@@ -38,35 +34,33 @@ class CertaintyScored(MapTransform):
 
     stage: ClassVar[str] = "measuring"
 
-    def __init__(
-        self, keys: KeysCollection, into: str, channel: int, lower: float, threshold: float, upper: float
-    ) -> None:
+    def __init__(self, keys: Keys, into: str, channel: int, lower: float, threshold: float, upper: float) -> None:
         super().__init__(keys)
         self.into, self.channel = into, channel
         self.lower, self.threshold, self.upper = lower, threshold, upper
 
     def __call__(self, data: Item) -> Item:
-        marked = data[self.first_key(data)][0, self.channel]
-        clear = int(torch.count_nonzero(marked > self.upper))
-        possible = int(torch.count_nonzero(marked > self.lower))
+        marked = data[self.key][0, self.channel]
+        clear = sum(int(np.count_nonzero(plane > self.upper)) for plane in marked)
+        possible = sum(int(np.count_nonzero(plane > self.lower)) for plane in marked)
         certainty = clear / possible if possible else 0.0
         return {**data, "scores": (*data.get("scores", ()), Score(self.into, certainty))}
 
 
-class ThresholdChanneld(MapTransform):
+class ThresholdChanneld(Keyed):
     """One channel of the network's answer as booleans, axes (x, y, z)."""
 
     stage: ClassVar[str] = "measuring"
 
-    def __init__(self, keys: KeysCollection, channel: int, threshold: float) -> None:
+    def __init__(self, keys: Keys, channel: int, threshold: float) -> None:
         super().__init__(keys)
         self.channel, self.threshold = channel, threshold
 
     def __call__(self, data: Item) -> Item:
-        return {**data, **{key: (data[key][0, self.channel] > self.threshold).cpu().numpy() for key in self.keys}}
+        return {**data, **{key: data[key][0, self.channel] > self.threshold for key in self.keys}}
 
 
-class _Within(MapTransform):
+class _Within(Keyed):
     """What works on the part of a mask that lies in a box.
 
     Parameters
@@ -81,7 +75,7 @@ class _Within(MapTransform):
 
     stage: ClassVar[str] = "measuring"
 
-    def __init__(self, keys: KeysCollection, image: str, within: str) -> None:
+    def __init__(self, keys: Keys, image: str, within: str) -> None:
         super().__init__(keys)
         self.image, self.within = image, within
 
@@ -128,7 +122,7 @@ class FillVoidsd(_Within):
         return data
 
 
-class MeasureVolumed(MapTransform):
+class MeasureVolumed(Keyed):
     """The volume of a mask, in millilitres: the number of its voxels times what one holds.
 
     Parameters
@@ -143,12 +137,12 @@ class MeasureVolumed(MapTransform):
 
     stage: ClassVar[str] = "measuring"
 
-    def __init__(self, keys: KeysCollection, image: str, mask: str, measurement: str) -> None:
+    def __init__(self, keys: Keys, image: str, mask: str, measurement: str) -> None:
         super().__init__(keys)
         self.image, self.mask, self.measurement = image, mask, measurement
 
     def __call__(self, data: Item) -> Item:
-        array = data[self.first_key(data)]
+        array = data[self.key]
         image: Canonical = data[self.image]
         volume_ml = int(np.count_nonzero(array)) * image.volume.voxel_ml
         return {
@@ -161,7 +155,7 @@ class MeasureVolumed(MapTransform):
         }
 
 
-class RequirePlausibled(MapTransform):
+class RequirePlausibled(Keyed):
     """Refuse rather than be confidently wrong.
 
     Parameters
@@ -194,7 +188,7 @@ class RequirePlausibled(MapTransform):
 
     def __init__(
         self,
-        keys: KeysCollection,
+        keys: Keys,
         image: str,
         overview: str,
         measurement: str,
@@ -212,7 +206,7 @@ class RequirePlausibled(MapTransform):
         self.brightness_min, self.texture_min = brightness_min, texture_min
 
     def __call__(self, data: Item) -> Item:
-        array = data[self.first_key(data)]
+        array = data[self.key]
         image: Canonical = data[self.image]
         volume_ml = next(item.value for item in data["measurements"] if item.key == self.measurement)
         certainty = next(item.value for item in data["scores"] if item.key == "certainty")

@@ -1,31 +1,29 @@
-"""MONAI transforms that turn a Volume into what a network takes, at the cost of the voxels it takes.
+"""Transforms that turn a Volume into what a network takes, at the cost of the voxels it takes.
 
-An item is a dictionary, as MONAI's dictionary transforms have it. `image` starts as a `Volume`; every array made from it
-is float32 along canonical axes (x, y, z), without batch or channel.
+An item is a dictionary, as MONAI's dictionary transforms have it; neither MONAI nor PyTorch is needed. `image` starts as a
+`Volume`; every array made from it is float32 along canonical axes (x, y, z), without batch or channel.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from monai.config import KeysCollection
-from monai.transforms import MapTransform
 
 from inference.components import keep_largest
 from inference.errors import AnatomyAbsent, UnsupportedVolume
 from inference.geometry import Box, Canonical, grid_indices, sample
+from inference.steps import Inferer, Item, Keyed, Keys
 from inference.volume import Volume
 
-Item = dict[Any, Any]
 Float = npt.NDArray[np.float32]
+Network = Callable[[Float], Float]
 
 
-class CheckVolumed(MapTransform):
+class CheckVolumed(Keyed):
     """Refuse a Volume that the bundle does not accept.
 
     Parameters
@@ -49,7 +47,7 @@ class CheckVolumed(MapTransform):
 
     def __init__(
         self,
-        keys: KeysCollection,
+        keys: Keys,
         unit: str,
         spacing_mm_max: float,
         extent_mm_min: float,
@@ -75,7 +73,7 @@ class CheckVolumed(MapTransform):
         return data
 
 
-class Canonicald(MapTransform):
+class Canonicald(Keyed):
     """See a `Volume` along canonical axes: it becomes a `Canonical`, a view."""
 
     stage: ClassVar[str] = "preparing"
@@ -84,7 +82,7 @@ class Canonicald(MapTransform):
         return {**data, **{key: Canonical.of(data[key]) for key in self.keys}}
 
 
-class SampleGridd(MapTransform):
+class SampleGridd(Keyed):
     """Nearest voxels on an even grid over the image, or over a box of it. Nothing else of the image is read.
 
     Parameters
@@ -101,13 +99,13 @@ class SampleGridd(MapTransform):
 
     stage: ClassVar[str] = "preparing"
 
-    def __init__(self, keys: KeysCollection, into: str, spatial_size: Sequence[int], within: str | None = None) -> None:
+    def __init__(self, keys: Keys, into: str, spatial_size: Sequence[int], within: str | None = None) -> None:
         super().__init__(keys)
         x, y, z = spatial_size
         self.into, self.within, self.spatial_size = into, within, (x, y, z)
 
     def __call__(self, data: Item) -> Item:
-        image: Canonical = data[self.first_key(data)]
+        image: Canonical = data[self.key]
         box = Box.whole(image.array.shape) if self.within is None else data[self.within]
         grid = np.empty(self.spatial_size, dtype=np.float32)
         sample(image.array, grid_indices(box, self.spatial_size), grid)
@@ -116,7 +114,7 @@ class SampleGridd(MapTransform):
         return {**data, self.into: grid}
 
 
-class PercentileWindowd(MapTransform):
+class PercentileWindowd(Keyed):
     """The two intensities between which an image is looked at.
 
     Parameters
@@ -136,18 +134,18 @@ class PercentileWindowd(MapTransform):
 
     stage: ClassVar[str] = "preparing"
 
-    def __init__(self, keys: KeysCollection, into: str, lower: float, upper: float) -> None:
+    def __init__(self, keys: Keys, into: str, lower: float, upper: float) -> None:
         super().__init__(keys)
         self.into, self.percentiles = into, (lower, upper)
 
     def __call__(self, data: Item) -> Item:
-        low, high = np.percentile(data[self.first_key(data)], self.percentiles).astype(np.float32)
+        low, high = np.percentile(data[self.key], self.percentiles).astype(np.float32)
         if not low < high:
             raise AnatomyAbsent("the image is the same everywhere")
         return {**data, self.into: (low, high)}
 
 
-class StandardiseWindowd(MapTransform):
+class StandardiseWindowd(Keyed):
     """Clamp to a window, then scale to a mean and a standard deviation, in place.
 
     Parameters
@@ -162,7 +160,7 @@ class StandardiseWindowd(MapTransform):
 
     stage: ClassVar[str] = "preparing"
 
-    def __init__(self, keys: KeysCollection, window: str, mean: float, std: float) -> None:
+    def __init__(self, keys: Keys, window: str, mean: float, std: float) -> None:
         super().__init__(keys)
         self.window, self.mean, self.std = window, mean, std
 
@@ -193,7 +191,7 @@ class StandardiseWindowd(MapTransform):
             np.add(plane, shift, out=plane)
 
 
-class LocateBoxd(MapTransform):
+class LocateBoxd(Keyed):
     """Find the box of an anatomy with a network on an overview of the whole image.
 
     The largest component of what the network marks is projected on each axis; planes that hold more than
@@ -208,7 +206,7 @@ class LocateBoxd(MapTransform):
     image
         Key of the `Canonical` that the overview was sampled from.
     network, inferer
-        The locating network, and the MONAI inferer that calls it.
+        The locating network, and the inferer that calls it.
     channel, threshold
         Which channel of its answer marks the anatomy, and above what.
     plane_fraction_min, margin
@@ -224,11 +222,11 @@ class LocateBoxd(MapTransform):
 
     def __init__(
         self,
-        keys: KeysCollection,
+        keys: Keys,
         into: str,
         image: str,
-        network: Callable[..., torch.Tensor],
-        inferer: Callable[..., torch.Tensor],
+        network: Network,
+        inferer: Inferer,
         channel: int,
         threshold: float,
         plane_fraction_min: float,
@@ -240,9 +238,8 @@ class LocateBoxd(MapTransform):
         self.plane_fraction_min, self.margin = plane_fraction_min, margin
 
     def __call__(self, data: Item) -> Item:
-        overview = torch.from_numpy(data[self.first_key(data)])[None, None]
-        answer = self.inferer(overview, self.network)
-        marked = (answer[0, self.channel] > self.threshold).cpu().numpy()
+        answer = self.inferer(data[self.key][None, None], self.network)
+        marked = answer[0, self.channel] > self.threshold
         if keep_largest(marked) == 0:
             raise AnatomyAbsent("the locating network marks nothing")
         shape = data[self.image].array.shape

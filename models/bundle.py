@@ -1,9 +1,10 @@
 """Bundle: a model as a versioned folder of declarations in MONAI's format. Code only interprets it.
 
-`configs/metadata.json` follows MONAI's schema; what BitHive needs beyond it stands under `bithive`: engines with the
-parity each must show, the shapes of the networks, reference work units, plausible findings, the payload's data class,
-and for every file of weights its size, its SHA-256 and where it comes from. Reading a bundle imports neither PyTorch nor
-MONAI.
+`configs/metadata.json` follows MONAI's schema. What BitHive needs beyond it is the extension: engines with the parity
+each must show, the shapes of the networks, reference work units, findings, the payload's data class, the licence, and
+for every file of weights its size, its SHA-256 and where it comes from. A bundle written for BitHive has it under
+`bithive` in its metadata; for one of the zoo's form, installing derives it and writes `configs/bithive.json`. Reading a
+bundle imports neither PyTorch nor MONAI.
 """
 
 from __future__ import annotations
@@ -14,17 +15,26 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bithive.canonical import digest
+from bithive.limits import BUNDLE_FILE_BYTES_MAX
 from bithive.offer import DataClass
+from models import licence, structures
 from models.errors import BadBundle
+from models.pins import PinnedFile, WheelSource
+from models.structures import Structure
+
+__all__ = ["DERIVED", "INFERENCE", "MANIFEST", "METADATA", "SIGNATURE", "Bundle", "PinnedFile", "WheelSource"]
 
 METADATA = "configs/metadata.json"
 INFERENCE = "configs/inference.json"
+INFERENCES = (INFERENCE, "configs/inference.yaml", "configs/inference.yml")
+DERIVED = "configs/bithive.json"
+MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
 
-_HEX64 = re.compile(r"[0-9a-f]{64}")
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _REQUIRED = (
     "schema",
     "version",
@@ -47,74 +57,8 @@ _REQUIRED = (
     "network_data_format",
     "bithive",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class WheelSource:
-    """A file inside a wheel of the Python package index.
-
-    Attributes
-    ----------
-    distribution, version
-        Exactly which release.
-    wheel_sha256, wheel_size_bytes
-        Of the wheel.
-    member
-        Path of the file in it.
-    """
-
-    distribution: str
-    version: str
-    wheel_sha256: str
-    wheel_size_bytes: int
-    member: str
-
-
-@dataclass(frozen=True, slots=True)
-class PinnedFile:
-    """One file that is not in the repository, and how to know it when it is found.
-
-    Attributes
-    ----------
-    file
-        Path relative to the bundle's folder, as its configuration names it.
-    sha256, size_bytes
-        Of the content.
-    source
-        Where it comes from when no mirror has it.
-    """
-
-    file: str
-    sha256: str
-    size_bytes: int
-    source: WheelSource
-
-    @classmethod
-    def from_json(cls, value: Any) -> PinnedFile:
-        """Read a declaration. Raises `BadBundle`."""
-        try:
-            source = value["source"]
-            if source["kind"] != "wheel":
-                raise BadBundle("weights come from a source that is not spoken here")
-            pinned = cls(
-                str(value["file"]),
-                str(value["sha256"]),
-                int(value["size_bytes"]),
-                WheelSource(
-                    str(source["distribution"]),
-                    str(source["version"]),
-                    str(source["wheel_sha256"]),
-                    int(source["wheel_size_bytes"]),
-                    str(source["member"]),
-                ),
-            )
-        except (KeyError, TypeError, ValueError):
-            raise BadBundle("a declaration of weights is incomplete") from None
-        if not (_HEX64.fullmatch(pinned.sha256) and _HEX64.fullmatch(pinned.source.wheel_sha256)):
-            raise BadBundle("weights are not pinned by SHA-256")
-        if pinned.size_bytes <= 0 or ".." in Path(pinned.file).parts or Path(pinned.file).is_absolute():
-            raise BadBundle("a declaration of weights has no size, or leads out of the bundle")
-        return pinned
+_REQUIRED_OF_ZOO = ("version", "network_data_format")
+"""Old versions of the zoo's bundles have little more; a card shows what is there."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -126,18 +70,25 @@ class Bundle:
     name, version
         Its folder's name; its metadata's version.
     sha256
-        Digest over the SHA-256 of each of its files and of each of its weights: it changes when anything does.
+        Digest over the SHA-256 of each of its files and of each of its weights: it changes when anything does. The manifest
+        is not among them: who installed it when changes nothing of what runs.
     folder
         Where its declarations lie.
+    form
+        How `configs/inference.json` is to be read: `bithive` names transforms of ours, `zoo` is the zoo's own.
     metadata
         `configs/metadata.json`.
+    extension
+        What BitHive adds to MONAI's schema.
     """
 
     name: str
     version: str
     sha256: str
     folder: Path
+    form: Literal["bithive", "zoo"]
     metadata: Mapping[str, Any]
+    extension: Mapping[str, Any]
 
     @classmethod
     def load(cls, folder: Path) -> Bundle:
@@ -148,34 +99,32 @@ class Bundle:
         BadBundle
             If its name is malformed, a file is missing or unreadable, or the metadata lacks a required member.
         """
-        if not _NAME.fullmatch(folder.name):
-            raise BadBundle("a bundle's folder is named in lower-case letters, digits and underscores")
+        if not NAME.fullmatch(folder.name):
+            raise BadBundle("a bundle's folder is named in letters, digits and underscores")
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if _counts(path)}
-        if METADATA not in files or INFERENCE not in files:
+        if METADATA not in files or not any(name in files for name in INFERENCES):
             raise BadBundle("metadata.json or inference.json is missing")
-        metadata = _read_object(files[METADATA])
-        missing = [key for key in _REQUIRED if key not in metadata]
+        metadata = read_object(files[METADATA])
+        form: Literal["bithive", "zoo"] = "zoo" if DERIVED in files else "bithive"
+        missing = [key for key in (_REQUIRED_OF_ZOO if form == "zoo" else _REQUIRED) if key not in metadata]
         if missing:
             raise BadBundle(f"metadata.json lacks {', '.join(missing)}")
-        pinned = _weights(metadata)
+        extension = read_object(files[DERIVED]) if form == "zoo" else metadata["bithive"]
+        if not isinstance(extension, dict):
+            raise BadBundle("the bithive section of metadata.json is no object")
+        kept = {name: path for name, path in files.items() if name not in {MANIFEST, SIGNATURE}}
         listing = {
-            "files": {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()},
-            "weights": {item.file: item.sha256 for item in pinned},
+            "files": {name: _sha256(path) for name, path in kept.items()},
+            "weights": {item.file: item.sha256 for item in _weights(extension)},
         }
-        bundle = cls(folder.name, str(metadata["version"]), digest(listing), folder, metadata)
+        bundle = cls(folder.name, str(metadata["version"]), digest(listing), folder, form, metadata, extension)
         _check_extension(bundle)
         return bundle
 
     @property
     def weights(self) -> tuple[PinnedFile, ...]:
         """The files that the catalogue must supply."""
-        return _weights(self.metadata)
-
-    @property
-    def extension(self) -> Mapping[str, Any]:
-        """What BitHive adds to MONAI's schema."""
-        extension: Mapping[str, Any] = self.metadata["bithive"]
-        return extension
+        return _weights(self.extension)
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -187,9 +136,20 @@ class Bundle:
         """Of the payload."""
         return DataClass(self.extension["data_class"])
 
+    @property
+    def licence(self) -> str:
+        """SPDX identifier of the licence of the weights, or `unknown`."""
+        declared = self.extension.get("licence")
+        return licence.spdx(str(declared)) if declared else licence.of_bundle(self.folder, self.metadata)
+
+    @property
+    def structures(self) -> tuple[Structure, ...]:
+        """What each label of its label map stands for, by label; none for a bundle that finds masks."""
+        return structures.from_rows(self.extension.get("findings", {}).get("structures", ()))
+
     def inference(self) -> dict[str, Any]:
-        """`configs/inference.json`: how the bundle runs. Raises `BadBundle`."""
-        return _read_object(self.folder / INFERENCE)
+        """`configs/inference.json` (or `.yaml`, `.yml`): how the bundle runs. Raises `BadBundle`."""
+        return read_inference(self.folder)
 
     def reference_work_units(self, voxels: int) -> int:
         """Reference work units of one run.
@@ -210,23 +170,57 @@ class Bundle:
         return int(units["base"]) + -(-voxels * int(units["per_million_voxels"]) // 1_000_000)
 
 
-def _counts(path: Path) -> bool:
-    return path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
-
-
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """A small JSON file that holds an object. Raises `BadBundle`."""
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        value = json.loads(_read_small(path))
+    except (ValueError, RecursionError):
         raise BadBundle(f"{path.name} cannot be read") from None
     if not isinstance(value, dict):
         raise BadBundle(f"{path.name} is not an object")
     return value
 
 
-def _weights(metadata: Mapping[str, Any]) -> tuple[PinnedFile, ...]:
-    extension = metadata["bithive"]
-    rows = extension.get("weights") if isinstance(extension, dict) else None
+def read_inference(folder: Path) -> dict[str, Any]:
+    """`configs/inference.json` of a bundle's folder, or its YAML form. Raises `BadBundle`."""
+    path = next((folder / name for name in INFERENCES if (folder / name).is_file()), None)
+    if path is None:
+        raise BadBundle("inference.json is missing")
+    return read_object(path) if path.suffix == ".json" else _read_yaml(path)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        value = yaml.safe_load(_read_small(path))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise BadBundle(f"{path.name} cannot be read") from None
+    if not isinstance(value, dict):
+        raise BadBundle(f"{path.name} is not an object")
+    return value
+
+
+def _read_small(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > BUNDLE_FILE_BYTES_MAX:
+            raise BadBundle(f"{path.name} is too large for a declaration")
+        return path.read_bytes()
+    except OSError:
+        raise BadBundle(f"{path.name} cannot be read") from None
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _counts(path: Path) -> bool:
+    return path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
+
+
+def _weights(extension: Mapping[str, Any]) -> tuple[PinnedFile, ...]:
+    rows = extension.get("weights")
     if not isinstance(rows, list) or not rows:
         raise BadBundle("no weights are declared")
     return tuple(PinnedFile.from_json(row) for row in rows)
@@ -237,7 +231,8 @@ def _check_extension(bundle: Bundle) -> None:
         units = bundle.extension["work_units"]
         plain = all(type(units[key]) is int and units[key] >= 0 for key in ("base", "per_million_voxels"))
         complete = bool(bundle.engines) and bool(bundle.data_class) and bundle.reference_work_units(1) > 0
-    except (KeyError, TypeError, ValueError):
-        raise BadBundle("the bithive section of metadata.json is incomplete") from None
-    if not (plain and complete):
-        raise BadBundle("the bithive section of metadata.json is out of range")
+        known = bundle.structures
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise BadBundle("what BitHive needs of the bundle is incomplete") from None
+    if not (plain and complete) or (bundle.form == "zoo" and not known):
+        raise BadBundle("what BitHive needs of the bundle is out of range")

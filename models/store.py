@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from models.bundle import PinnedFile
 from models.errors import WeightsDiffer
+from models.pins import PinnedFile
 
 _CHUNK_BYTES = 1 << 20
 
@@ -33,6 +33,11 @@ class WeightStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    @property
+    def partial(self) -> Path:
+        """Where unfinished downloads wait to be resumed; unlike the spool, nobody clears it."""
+        return self.root / "partial"
 
     def path(self, sha256: str) -> Path:
         """Where a file lies, whether or not it does."""
@@ -87,7 +92,7 @@ class WeightStore:
             target.parent.mkdir(parents=True, exist_ok=True)
             spool.rename(target)
             for folder in {target.parent, *(folder.parent for folder in fresh)}:
-                _sync_folder(folder)
+                sync_folder(folder)
         finally:
             spool.unlink(missing_ok=True)
         return target
@@ -115,7 +120,19 @@ def _copy_checked(source: IO[bytes], target: IO[bytes], pinned: PinnedFile) -> b
     return total == pinned.size_bytes and sha256.hexdigest() == pinned.sha256
 
 
-def _sync_folder(path: Path) -> None:
+def sync_tree(folder: Path) -> None:
+    """Make every file and folder below a folder durable, and itself."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        elif path.is_dir():
+            sync_folder(path)
+    sync_folder(folder)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

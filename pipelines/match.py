@@ -1,10 +1,12 @@
 """Which series suits which pipeline: a pure function over headers, with a coded reason for every no.
 
-The codes are public: `docs/pipelines/` explains each. The first one in the order of the table is given.
+The codes are public: `docs/pipelines/` explains each. The first one in the order of the table is given; what keeps a
+pipeline from every series (its licence was not accepted) is said last, of those series alone that would suit it.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -50,7 +52,7 @@ def why_not(header: SeriesHeader, pipeline: Pipeline) -> str | None:
     for code, holds in _RULES:
         if not holds(header, pipeline.selector):
             return code
-    return None
+    return pipeline.withheld or None
 
 
 def reasons() -> dict[str, str]:
@@ -86,7 +88,7 @@ def _original(header: SeriesHeader, selector: SeriesSelector) -> bool:
 
 
 def _body_part(header: SeriesHeader, selector: SeriesSelector) -> bool:
-    named = header.body_part.strip().upper()
+    named = _NOT_LETTERS.sub("", header.body_part.upper())
     return (not named or named in selector.body_parts) and not selector.other_anatomy_words.search(_words(header))
 
 
@@ -132,6 +134,7 @@ def _gap_free(header: SeriesHeader, _selector: SeriesSelector) -> bool:
     return header.gap_free
 
 
+_NOT_LETTERS = re.compile(r"[^A-Z]")
 _Rule = Callable[[SeriesHeader, SeriesSelector], bool]
 _TABLE: tuple[tuple[str, _Rule, str], ...] = (
     ("other-modality", _modality, "The modality is another one."),
@@ -149,4 +152,6 @@ _TABLE: tuple[tuple[str, _Rule, str], ...] = (
     ("gaps", _gap_free, "Slices are missing, doubled, or unevenly spaced."),
 )
 _RULES = tuple((code, rule) for code, rule, _ in _TABLE)
-_REASONS = tuple((code, text) for code, _, text in _TABLE)
+LICENCE_NOT_ACCEPTED = "licence-not-accepted"
+_WITHHELD = ((LICENCE_NOT_ACCEPTED, "The licence of the model was not accepted here: an administrator can do that."),)
+_REASONS = (*((code, text) for code, _, text in _TABLE), *_WITHHELD)

@@ -31,6 +31,9 @@ class Code:
 
 ANATOMICAL_STRUCTURE = Code("91723000", "SCT", "Anatomical Structure")
 INTRACRANIAL = Code("1101003", "SCT", "Intracranial")
+MORPHOLOGICALLY_ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
+TISSUE = Code("85756007", "SCT", "Tissue")
+LEFT, RIGHT = Code("7771000", "SCT", "Left"), Code("24028007", "SCT", "Right")
 VOLUME = Code("118565006", "SCT", "Volume")
 MILLILITRE = Code("mL", "UCUM", "milliliter")
 
@@ -49,6 +52,10 @@ class SegmentOutput:
         Segmented Property Category (CID 7150) and Type (CID 7151).
     colour_rgb
         Display colour, sRGB, 0 to 255 each.
+    may_be_absent
+        Whether findings without it are findings all the same.
+    laterality
+        Segmented Property Type Modifier (0062,0011): `LEFT` or `RIGHT` where the type holds for both sides (CID 244).
     """
 
     mask: str
@@ -56,6 +63,8 @@ class SegmentOutput:
     category: Code
     type: Code
     colour_rgb: tuple[int, int, int]
+    may_be_absent: bool = False
+    laterality: Code | None = None
 
     def __post_init__(self) -> None:
         assert all(0 <= part <= 255 for part in self.colour_rgb), "a colour is three bytes"
@@ -76,6 +85,10 @@ class MeasurementOutput:
         What was measured, and in which UCUM unit.
     finding, finding_site
         What it is a measurement of, and where.
+    may_be_absent
+        Whether findings without it are findings all the same.
+    laterality
+        Of the finding site, where its code holds for both sides.
     """
 
     measurement: str
@@ -84,6 +97,8 @@ class MeasurementOutput:
     unit: Code
     finding: Code
     finding_site: Code
+    may_be_absent: bool = False
+    laterality: Code | None = None
 
     def __post_init__(self) -> None:
         assert self.unit.scheme == "UCUM", "units are UCUM codes"

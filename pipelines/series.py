@@ -8,8 +8,16 @@ from dataclasses import dataclass
 
 MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 """SOP Class UIDs, PS3.4 B.5."""
+ENHANCED_MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4.1"
+LEGACY_CONVERTED_ENHANCED_MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4.4"
 CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED_CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2.1"
+LEGACY_CONVERTED_ENHANCED_CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2.2"
 SECONDARY_CAPTURE_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
+
+MR_STORAGES = frozenset({MR_IMAGE_STORAGE, ENHANCED_MR_IMAGE_STORAGE, LEGACY_CONVERTED_ENHANCED_MR_IMAGE_STORAGE})
+"""Every form in which acquired images of a modality are stored."""
+CT_STORAGES = frozenset({CT_IMAGE_STORAGE, ENHANCED_CT_IMAGE_STORAGE, LEGACY_CONVERTED_ENHANCED_CT_IMAGE_STORAGE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +45,16 @@ class SeriesHeader:
     echo_time_ms, repetition_time_ms, inversion_time_ms
         (0018,0081), (0018,0080), (0018,0082); None when absent.
     instances, rows, columns
-        Number of instances; Rows (0028,0010); Columns (0028,0011).
+        Number of images, where an instance holds several of those; Rows (0028,0010); Columns (0028,0011).
     spacing_mm
         Distance of voxel centres along (x, y, z): along a row, along a column, between slices as their positions say;
-        None when it cannot be told.
+        the largest distance where they are uneven; None when it cannot be told.
+    depth_mm
+        How far the slices reach along z where that is not their number times their distance; else None.
     gap_free
-        Whether the slices lie at even distances in one orientation, none missing and none twice.
+        Whether the slices form one block, as they lie or straightened: none missing, one orientation.
+    corrections
+        Codes of what has to be put right so that they do.
     patient_age_years
         At the time of the study; None when not known.
     contrast
@@ -65,7 +77,9 @@ class SeriesHeader:
     rows: int = 0
     columns: int = 0
     spacing_mm: tuple[float, float, float] | None = None
+    depth_mm: float | None = None
     gap_free: bool = False
+    corrections: tuple[str, ...] = ()
     patient_age_years: float | None = None
     contrast: bool = False
 
@@ -75,4 +89,5 @@ class SeriesHeader:
         if self.spacing_mm is None:
             return None
         x, y, z = self.spacing_mm
-        return (x * self.columns, y * self.rows, z * self.instances)
+        depth = z * self.instances if self.depth_mm is None else self.depth_mm
+        return (x * self.columns, y * self.rows, depth)

@@ -1,4 +1,4 @@
-"""What a clinical task is: one frozen `Pipeline`, declared in one file of `pipelines/tasks/`."""
+"""What a clinical task is: one frozen `Pipeline`, declared in one file of `pipelines/tasks/` or made from a bundle."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bithive.offer import DataClass, Urgency
 from pipelines.outputs import MeasurementOutput, Output, SegmentOutput
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{2,63}")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{2,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +87,11 @@ class Pipeline:
     Attributes
     ----------
     name
-        Its file's name.
+        Its file's name, or the bundle's that it was made from.
     title
         For people.
     bundle, bundle_version
-        What runs; `models/bundles/<bundle>` holds exactly that version.
+        What runs, at exactly that version.
     selector
         Which series it takes.
     outputs
@@ -104,6 +104,8 @@ class Pipeline:
         After which an Attempt counts as failed.
     intended_use
         What it is for, whom it was validated on, and what it is not.
+    withheld
+        Code of why no series is given to it for now (`pipelines.match`), empty when it is on.
     """
 
     name: str
@@ -116,9 +118,10 @@ class Pipeline:
     urgency: Urgency
     timeout_s: float
     intended_use: str
+    withheld: str = ""
 
     def __post_init__(self) -> None:
-        assert _NAME.fullmatch(self.name), "a pipeline's name is its file's"
+        assert _NAME.fullmatch(self.name), "a pipeline's name is its file's or its bundle's"
         assert self.timeout_s > 0, "a timeout is positive"
         assert len(self.title) <= 64, "a title is an LO"
         segments = {output.mask for output in self.outputs if isinstance(output, SegmentOutput)}

@@ -11,6 +11,8 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from bithive.clock import ManualClock
 from bithive.ids import SeededIds
@@ -86,6 +88,21 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Generator[Hub]:
         yield hub
     finally:
         hub.stop()
+
+
+_HEAVY_FOLDERS = ("golden", "e2e", "interop")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """What starts servers or runs networks goes to one process, the rest to the other, file by file."""
+    return _Scheduling(config, log)
+
+
+class _Scheduling(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.split("::", maxsplit=1)[0]
+        return "heavy" if path.split("/")[1] in _HEAVY_FOLDERS else path
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -101,7 +101,7 @@ def _prepare(settings: Settings, study: Path | None, console: Console) -> Plan:
     from clinic.sample import write_sample
     from models.catalog import Catalog
 
-    models = Catalog(settings.model_store, settings.models.mirrors)
+    models = Catalog.of(settings)
     wanted = sorted(models.bundles()) + ([SAMPLE] if study is None else [])
     pull_shown(models, wanted, console)
     if study is None:

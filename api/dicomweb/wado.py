@@ -129,10 +129,12 @@ async def _instances(
     if chosen.takes_parts(accept.DICOM):
         return _stream(blobs, rows, chosen, base_url(request))
     (row,) = rows
-    if chosen.takes_syntax(row.transfer_syntax):
-        length = {"Content-Length": str(row.size_bytes)}
-        return StreamingResponse(retrieve.file_chunks(blobs, row), 200, length, accept.DICOM)
-    return Response(await run_in_threadpool(retrieve.converted, blobs, row), media_type=accept.DICOM)
+    if not chosen.takes_syntax(row.transfer_syntax):
+        return Response(await run_in_threadpool(retrieve.converted, blobs, row), media_type=accept.DICOM)
+    if not retrieve.is_as_stored(row):
+        return Response(await run_in_threadpool(retrieve.corrected, blobs, row), media_type=accept.DICOM)
+    length = {"Content-Length": str(row.size_bytes)}
+    return StreamingResponse(retrieve.file_chunks(blobs, row), 200, length, accept.DICOM)
 
 
 def _suits(item: accept.Range, rows: Sequence[InstanceRow]) -> bool:
@@ -144,7 +146,7 @@ def _stream(blobs: Blobs, rows: Sequence[InstanceRow], chosen: accept.Range, bas
     boundary = new_boundary()
     heads = [_head(boundary, row, chosen, base) for row in rows]
     headers = {}
-    if all(chosen.takes_syntax(row.transfer_syntax) for row in rows):
+    if all(chosen.takes_syntax(row.transfer_syntax) and retrieve.is_as_stored(row) for row in rows):
         length = sum(len(head) + row.size_bytes + 2 for head, row in zip(heads, rows, strict=True))
         headers["Content-Length"] = str(length + len(closing(boundary)))
 
@@ -152,6 +154,8 @@ def _stream(blobs: Blobs, rows: Sequence[InstanceRow], chosen: accept.Range, bas
         for head, row in zip(heads, rows, strict=True):
             if not chosen.takes_syntax(row.transfer_syntax):
                 yield head + retrieve.converted(blobs, row) + b"\r\n"
+            elif not retrieve.is_as_stored(row):
+                yield head + retrieve.corrected(blobs, row) + b"\r\n"
             elif row.size_bytes <= retrieve.CHUNK_BYTES:
                 yield b"".join([head, *retrieve.file_chunks(blobs, row), b"\r\n"])
             else:

@@ -12,10 +12,8 @@ from api.auth import Principal, require
 from api.deps import ServicesDep
 from api.network.wire import CellDep, read_json, wait_for, wait_s
 from bithive.errors import Forbidden
-from bithive.limits import CELL_BUNDLES_MAX
 from cluster.broker import WORK
-from cluster.errors import BadMessage
-from cluster.protocol import Hello, members
+from cluster.protocol import Hello, bundles, members
 
 router = APIRouter()
 
@@ -34,15 +32,14 @@ async def hello(
 async def lease(request: Request, services: ServicesDep, cell: CellDep) -> Response:
     """Ask for an Attempt, and wait for one; 204 when there was none.
 
-    `warm` says which bundles are loaded; with one bundle a cell there is nothing to choose by it yet.
+    `warm` says which bundles are loaded, by SHA-256: of equally urgent Offers the cell rather gets one of these.
     """
     body = members(await read_json(request), {"cell", "warm", "wait_s"})
     if body["cell"] != cell:
         raise Forbidden("the credential is another cell's")
-    if not isinstance(body["warm"], list) or len(body["warm"]) > CELL_BUNDLES_MAX:
-        raise BadMessage("warm is no list, or too long")
+    warm = bundles(body["warm"])
     broker, seconds = services.broker, wait_s(body["wait_s"])
-    grant = await wait_for(request, broker.bell, WORK, seconds, lambda: broker.lease(cell))
+    grant = await wait_for(request, broker.bell, WORK, seconds, lambda: broker.lease(cell, warm))
     if grant is None:
         return Response(status_code=204)
     return JSONResponse(grant.to_json(), headers={"Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""What BitHive is and is not, what its codes mean."""
+"""What BitHive is and is not, what its models are for, what its codes mean."""
 
 from __future__ import annotations
 
@@ -8,20 +8,37 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from api.auth import Principal, identify
+from api.deps import ServicesDep
 from api.pages import explain, markdown
 from api.pages.faults import PageRoute, look
-from api.pages.model_card import cards
+from api.pages.model_card import card, cards
 from api.pages.render import page
 from bithive.errors import NotFound
+from models.errors import BundleAbsent
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(identify)])
 Known = Annotated[Principal | None, Depends(identify)]
 
 
 @router.get("/about")
-def about(request: Request) -> Response:
-    """Intended use, words, keyboard."""
-    return page(request, "about.html", here="about", bundles=cards())
+def about(request: Request, services: ServicesDep) -> Response:
+    """Intended use, words, the models that are here, keyboard."""
+    return page(request, "about.html", here="about", bundles=cards(bundles=services.repertoire().bundles))
+
+
+@router.get("/models/{name}")
+def model(request: Request, services: ServicesDep, name: str) -> Response:
+    """The card of one bundle.
+
+    Raises
+    ------
+    BundleAbsent
+        If there is none of that name here.
+    """
+    found = card(name, services.repertoire().bundles)
+    if found is None:
+        raise BundleAbsent("there is no bundle of that name here")
+    return page(request, "model.html", here="about", card=found)
 
 
 @router.get("/docs/errors")

@@ -10,6 +10,7 @@ from bithive.errors import BadInput, Forbidden
 from bithive.receipt import Receipt
 from clinic.elements import text
 from clinic.instance import SeriesRow
+from clinic.refusals import CORRECTIONS
 from clinic.workitem import Review, Workitem
 from clinic.workitem_store import Kind, StudyEvent
 
@@ -152,7 +153,9 @@ def _note(event: StudyEvent, node_said: bool) -> str:
     node = f"node {words.node(str(detail['node']))}" if detail.get("node") and not node_said else ""
     count = words.counted(int(detail["instances"]), "instance") if detail.get("instances") else ""
     by = str(detail.get("by") or "")
-    return words.listed([count, node, by, str(detail.get("code") or ""), str(detail.get("reason") or "")])
+    codes = str(detail.get("corrected") or "").split(", ")
+    corrected = [CORRECTIONS[code].rstrip(".") for code in codes if code in CORRECTIONS]
+    return words.listed([count, node, by, str(detail.get("code") or ""), str(detail.get("reason") or ""), *corrected])
 
 
 def receipt_lines(value: object) -> ReceiptLines | None:
@@ -160,7 +163,7 @@ def receipt_lines(value: object) -> ReceiptLines | None:
     if not value:
         return None
     try:
-        receipt = Receipt.from_json(value)
+        receipt = Receipt.from_stored(value)
     except BadInput:
         return None
     try:

@@ -26,7 +26,6 @@ from clinic.query import Kind, Match, Query, by_uid
 from clinic.workitem import Workitem
 from clinic.workitem_store import EVENTS_READ_MAX, SeriesWatch, StudyEvent, Which
 from clinic.workitem_store import Kind as EventKind
-from pipelines.catalog import pipelines
 
 ROWS_A_PAGE = 60
 SEARCH_ROWS_MAX = 200
@@ -147,7 +146,7 @@ def study_page(services: Services, principal: Principal, study_uid: str) -> Stud
         if found.series is not None
     ]
     return StudyPage(
-        study=study_line(row, workitems, watched),
+        study=study_line(row, workitems, watched, services.repertoire().pipelines),
         analyses=tuple(_full(services, principal, item, events) for item in current(workitems)),
         unmatched=_unmatched(series, workitems, watched),
         series_list=tuple(series_lines(study_uid, series, workitems)),
@@ -156,9 +155,9 @@ def study_page(services: Services, principal: Principal, study_uid: str) -> Stud
     )
 
 
-def bundles_of(found: StudyPage) -> list[str]:
+def bundles_of(services: Services, found: StudyPage) -> list[str]:
     """The bundles that its analyses run."""
-    known = pipelines()
+    known = services.repertoire().pipelines
     names = [item.workitem.pipeline for item in found.analyses]
     return list(dict.fromkeys(known[name].bundle for name in names if name in known))
 
@@ -191,7 +190,8 @@ def _study(services: Services, institution: str, study_uid: str) -> StudyRow:
 
 def _line(services: Services, institution: str, row: StudyRow) -> StudyLine:
     workitems = services.workitems.find(Which(institution=institution, study_uid=row.study_uid))
-    return study_line(row, workitems, services.workitems.watched(institution, row.study_uid))
+    watched = services.workitems.watched(institution, row.study_uid)
+    return study_line(row, workitems, watched, services.repertoire().pipelines)
 
 
 def _events(services: Services, institution: str, study_uid: str) -> list[StudyEvent]:
@@ -208,8 +208,9 @@ def _full(services: Services, principal: Principal, item: Workitem, events: Sequ
     reason = str(judged[-1].detail.get("reason") or "") if judged else ""
     may_review = "studies:review" in principal.scopes
     may_rerun = "studies:write" in principal.scopes
+    known = services.repertoire().pipelines
     return FullAnalysis(
-        shown=analysis(item, reason, may_review=may_review, may_rerun=may_rerun),
+        shown=analysis(item, reason, known=known, may_review=may_review, may_rerun=may_rerun),
         workitem=item,
         steps=steps(item, events),
         receipt=receipt_lines(item.receipt),

@@ -1,22 +1,30 @@
-"""Model cards: what a bundle's metadata and its README say, for the people who read its findings."""
+"""Model cards: what a bundle's metadata, its README and its manifest say, for the people who read its findings."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from markupsafe import Markup
 
 from api.pages import markdown
+from bithive.clock import as_iso
+from bithive.errors import BitHiveError
+from bithive.keys import fingerprint
+from models import manifest
+from models.bundle import NAME, Bundle
 from pipelines.catalog import pipelines
 
 BUNDLES = Path(__file__).resolve().parents[2] / "models" / "bundles"
 
 Lines = tuple[tuple[str, str], ...]
+
+_NONE: Mapping[str, Bundle] = MappingProxyType({})
 
 _SHOWN = {
     "Intended use": ("intended_use",),
@@ -68,34 +76,74 @@ class ModelCard:
     readme: Markup
 
 
-@cache
-def card(bundle: str) -> ModelCard | None:
-    """The card of a bundle of this installation, or None when it has no metadata."""
+def card(bundle: str, bundles: Mapping[str, Bundle] = _NONE) -> ModelCard | None:
+    """The card of a bundle, or None when there is none of that name.
+
+    Parameters
+    ----------
+    bundle
+        Its name.
+    bundles
+        Those that are installed; without them only what comes with BitHive is known.
+    """
+    found = bundles.get(bundle)
+    if found is not None and found.form == "zoo":
+        return _installed(found)
+    return _built_in(bundle)
+
+
+@lru_cache(maxsize=64)
+def _built_in(bundle: str) -> ModelCard | None:
+    if not NAME.fullmatch(bundle):
+        return None
     folder = BUNDLES / bundle
     path = folder / "configs" / "metadata.json"
     if not path.is_file():
         return None
     metadata = json.loads(path.read_text("utf-8"))
+    return _card(bundle, folder, metadata, metadata.get("bithive", {}), ())
+
+
+def _installed(bundle: Bundle) -> ModelCard:
+    """With what the manifest says: licence of the weights, engines, structures, who signed, what the audit found."""
+    lines: list[Entry] = [
+        Entry("Licence of the weights", (("", bundle.licence),)),
+        Entry("Engines", (("", ", ".join(bundle.engines)),)),
+        Entry("Structures", (("", ", ".join(structure.name for structure in bundle.structures)),)),
+    ]
+    try:
+        signed = manifest.read(bundle.folder)
+        audit = tuple((row["check"].capitalize(), f"{row['outcome']}: {row['detail']}") for row in signed["audit"])
+        about = (("Signed by", fingerprint(signed["signer"])), ("At", as_iso(signed["created_ms"])))
+        lines += [Entry("Installed", about), Entry("Audit", audit)]
+    except (BitHiveError, KeyError, TypeError, ValueError):
+        lines.append(Entry("Installed", (("", "its manifest cannot be read"),)))
+    return _card(bundle.name, bundle.folder, bundle.metadata, bundle.extension, tuple(lines))
+
+
+def _card(
+    name: str, folder: Path, metadata: Mapping[str, Any], extension: Mapping[str, Any], lines: tuple[Entry, ...]
+) -> ModelCard:
     readme = folder / "docs" / "README.md"
     return ModelCard(
-        bundle=bundle,
-        title=str(metadata.get("name") or metadata.get("task") or bundle),
+        bundle=name,
+        title=str(metadata.get("name") or metadata.get("task") or name),
         version=str(metadata.get("version", "")),
         intended_use=str(metadata.get("intended_use", "")),
         shown=_entries(metadata, _SHOWN),
-        further=_entries(metadata, _FURTHER),
+        further=(*_entries(metadata, _FURTHER), *lines),
         plausible={
-            key: (float(span["least"]), float(span["most"]))
-            for key, span in metadata.get("bithive", {}).get("plausibility", {}).items()
+            key: (float(span["least"]), float(span["most"])) for key, span in extension.get("plausibility", {}).items()
         },
-        readme=markdown.render(readme.read_text("utf-8"), below=2) if readme.is_file() else Markup(""),
+        readme=markdown.render(readme.read_text("utf-8", "replace"), below=2) if readme.is_file() else Markup(""),
     )
 
 
-def cards(names: Iterable[str] | None = None) -> list[ModelCard]:
-    """The cards of these bundles, or of every bundle that a pipeline names; each once."""
-    wanted = names if names is not None else (pipeline.bundle for pipeline in pipelines().values())
-    return [found for name in dict.fromkeys(wanted) if (found := card(name)) is not None]
+def cards(names: Iterable[str] | None = None, bundles: Mapping[str, Bundle] = _NONE) -> list[ModelCard]:
+    """The cards of these bundles, or of every bundle that a pipeline names or that is installed; each once."""
+    named = (pipeline.bundle for pipeline in pipelines().values())
+    wanted = names if names is not None else (*named, *sorted(bundles))
+    return [found for name in dict.fromkeys(wanted) if (found := card(name, bundles)) is not None]
 
 
 def _entries(metadata: Mapping[str, Any], table: Mapping[str, tuple[str, ...]]) -> tuple[Entry, ...]:

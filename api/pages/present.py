@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from api.pages import words
@@ -11,11 +11,11 @@ from api.pages.model_card import card as model_card
 from bithive.errors import leaves
 from clinic.elements import text
 from clinic.instance import StudyRow
-from clinic.workitem import Review, State, Workitem
+from clinic.workitem import Measured, Review, State, Workitem
 from clinic.workitem_store import SeriesWatch
 from pipelines.catalog import pipelines
 from pipelines.match import reasons
-from pipelines.outputs import MeasurementOutput, SegmentOutput
+from pipelines.spec import Pipeline
 
 PATIENT_NAME, PATIENT_ID, BIRTH, SEX = "00100010", "00100020", "00100030", "00100040"
 STUDY_DATE, STUDY_TIME, DESCRIPTION, AGE = "00080020", "00080030", "00081030", "00101010"
@@ -36,6 +36,8 @@ WAITING = {
 
 MADE_MODALITIES = {"seg": "SEG", "sr": "SR", "sr-verified": "SR", "sc": "OT", "rejection": "KO"}
 """Modality of what we write, by the kind of its reference: a study is shown by what was acquired."""
+
+NONE_FOUND = "None found"
 
 UNITS: dict[str, str] = {"mL": "ml", "ml": "ml"}
 
@@ -81,6 +83,10 @@ class Analysis:
         Why it failed, in plain words.
     measurements, review
         What came of it, and what a clinician made of it.
+    counted
+        How many structures were measured, in words.
+    none_found
+        Whether nothing of what was looked for is there.
     void
         Whether the findings were taken back.
     group
@@ -100,6 +106,8 @@ class Analysis:
     reason: str = ""
     measurements: tuple[Measure, ...] = ()
     review: Verdict | None = None
+    counted: str = ""
+    none_found: bool = False
     void: bool = False
     may_accept: bool = False
     may_reject: bool = False
@@ -146,7 +154,12 @@ class StudyLine:
         return " ".join(parts).lower()
 
 
-def study_line(row: StudyRow, workitems: Sequence[Workitem], watched: Sequence[SeriesWatch]) -> StudyLine:
+def study_line(
+    row: StudyRow,
+    workitems: Sequence[Workitem],
+    watched: Sequence[SeriesWatch],
+    known: Mapping[str, Pipeline] | None = None,
+) -> StudyLine:
     """A study with its analyses.
 
     Parameters
@@ -157,6 +170,8 @@ def study_line(row: StudyRow, workitems: Sequence[Workitem], watched: Sequence[S
         All of the study.
     watched
         What pipelines said of its series.
+    known
+        The pipelines that are there; the declared ones when absent.
     """
     references = [reference for item in workitems for reference in item.references]
     made = {reference.series_uid for reference in references}
@@ -178,7 +193,7 @@ def study_line(row: StudyRow, workitems: Sequence[Workitem], watched: Sequence[S
         counts=f"{words.counted(max(row.series - len(made), 0), 'series', 'series')}, "
         f"{words.counted(max(row.instances - own, 0), 'instance')}",
         received_ms=row.created_ms,
-        analyses=tuple(analysis(item) for item in current(workitems)),
+        analyses=tuple(analysis(item, known=known) for item in current(workitems)),
         idle_tone=tone,
         idle_label=label,
         idle_note=note,
@@ -221,7 +236,14 @@ def _titles() -> dict[str, str]:
     return {leaf.code: leaf.title for leaf in leaves()}
 
 
-def analysis(item: Workitem, reason: str = "", *, may_review: bool = False, may_rerun: bool = False) -> Analysis:
+def analysis(
+    item: Workitem,
+    reason: str = "",
+    *,
+    known: Mapping[str, Pipeline] | None = None,
+    may_review: bool = False,
+    may_rerun: bool = False,
+) -> Analysis:
     """A Workitem as shown.
 
     Parameters
@@ -230,15 +252,17 @@ def analysis(item: Workitem, reason: str = "", *, may_review: bool = False, may_
         Which.
     reason
         What the clinician who judged it said.
+    known
+        The pipelines that are there; the declared ones when absent.
     may_review, may_rerun
         Whether the reader's role allows these at all.
     """
-    pipeline = pipelines().get(item.pipeline)
+    pipeline = (pipelines() if known is None else known).get(item.pipeline)
     title = pipeline.title if pipeline else item.pipeline
     if item.state is State.CANCELED:
         return _ended_without(item, title, may_rerun)
     if item.state is State.COMPLETED:
-        return _finished(item, title, reason, may_review)
+        return _finished(item, title, pipeline, reason, may_review)
     return _under_way(item, title)
 
 
@@ -253,9 +277,12 @@ def _ended_without(item: Workitem, title: str, may_rerun: bool) -> Analysis:
     )
 
 
-def _finished(item: Workitem, title: str, reason: str, may_review: bool) -> Analysis:
-    measures = tuple(_measure(item.pipeline, found.key, found.value, found.unit) for found in item.measured)
-    headline = f"{measures[0].value} {measures[0].unit}" if measures else ""
+def _finished(item: Workitem, title: str, pipeline: Pipeline | None, reason: str, may_review: bool) -> Analysis:
+    measures = tuple(_measure(pipeline, found) for found in item.measured)
+    none_found = item.reference("sr") is not None and item.reference("seg") is None
+    headline = NONE_FOUND if none_found else ""
+    if measures:
+        headline = f"{measures[0].value} {measures[0].unit}" if len(measures) == 1 else _counted(measures)
     tone, label, group, note = {
         None: ("good", "Finished", "review", "Not yet reviewed"),
         Review.ACCEPTED: ("good", "Accepted", "done", "Verified by a clinician"),
@@ -270,6 +297,8 @@ def _finished(item: Workitem, title: str, reason: str, may_review: bool) -> Anal
         headline=headline,
         note=note,
         measurements=measures,
+        counted=_counted(measures),
+        none_found=none_found,
         review=verdict(item, reason),
         void=item.review is Review.REJECTED,
         may_accept=may_review and item.review is None,
@@ -300,21 +329,13 @@ def verdict(item: Workitem, reason: str = "") -> Verdict:
     return Verdict("warn", "note", "UNVERIFIED: no clinician has accepted this yet", "", None, "")
 
 
-def _measure(pipeline: str, key: str, value: float, unit: str) -> Measure:
-    found = pipelines().get(pipeline)
-    outputs = found.outputs if found else ()
-    declared = next(
-        (output for output in outputs if isinstance(output, MeasurementOutput) and output.measurement == key), None
-    )
-    segment = next(
-        (
-            output
-            for output in outputs
-            if isinstance(output, SegmentOutput) and declared and output.mask == declared.mask
-        ),
-        None,
-    )
-    name = NAMES.get(key) or (segment.label if segment else key.replace("_", " ").capitalize())
+def _counted(measures: Sequence[Measure]) -> str:
+    return words.counted(len({measure.name for measure in measures}), "structure")
+
+
+def _measure(found: Pipeline | None, measured: Measured) -> Measure:
+    key, value, unit = measured.key, measured.value, measured.unit
+    name = NAMES.get(key) or measured.name or key.replace("_", " ").capitalize()
     known = model_card(found.bundle) if found else None
     span = known.plausible.get(key) if known else None
     plausible = f"Passed the plausibility check ({_span(span)} {UNITS.get(unit, unit)})" if span else ""

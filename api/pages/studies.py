@@ -60,7 +60,7 @@ def study(request: Request, services: ServicesDep, principal: Reader, study_uid:
     """A study's page."""
     found = gather.study_page(services, principal, study_uid)
     openings(request).opened(principal, study_uid)
-    return page(request, "study.html", here="studies", **_shown(found))
+    return page(request, "study.html", here="studies", **_shown(services, found))
 
 
 @router.get("/studies/{study_uid}/state")
@@ -68,7 +68,7 @@ def state(request: Request, services: ServicesDep, principal: Reader, study_uid:
     """What stands beside and below the image."""
     found = gather.study_page(services, principal, study_uid)
     openings(request).opened(principal, study_uid, by_itself=True)
-    return part("study_state.html", principal=principal, **_shown(found))
+    return part("study_state.html", principal=principal, **_shown(services, found))
 
 
 def _with_address(
@@ -78,14 +78,14 @@ def _with_address(
     return gather.studies(services, principal, skip, query, base)
 
 
-def _shown(found: gather.StudyPage) -> dict[str, Any]:
+def _shown(services: Services, found: gather.StudyPage) -> dict[str, Any]:
     viewer: ViewerChoices | None = choices(found)
     return {
         "study": found.study,
         "analyses": found.analyses,
         "unmatched": found.unmatched,
         "series_list": found.series_list,
-        "cards": cards(gather.bundles_of(found)),
+        "cards": cards(gather.bundles_of(services, found), services.repertoire().bundles),
         "viewer": viewer,
         "no_viewer": "No series of this study can be shown as an image here. Every object can be downloaded below.",
     }

@@ -1,7 +1,7 @@
 """The image of a study: which series can be looked at, its geometry, and its slices as numbers.
 
 Slices travel as they are, so that window and level change on the reader's screen without another request; the overlay
-follows the pixels, one bit each.
+follows the pixels, the number of a segment each.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ def geometry(request: Request, services: ServicesDep, principal: Reader, study_u
     -------
     Response
         JSON: `size` and `spacing_mm` along left, back and head; `dtype` of a slice's pixels; `overlay`, the Workitem
-        whose mask follows them, or null; `colour`; `windows`; `low` and `high`, between which nearly all values lie;
+        whose segments follow them, or null; `labels`, the type of their numbers; `segments`, of each its number, name
+        and colour; `windows`; `low` and `high`, between which nearly all values lie;
         `start`, an index along each; `version`, which slices are asked for by. Of a series that forms no Volume:
         `pictures`, the addresses of its frames, and why it forms none.
     """
@@ -112,23 +113,27 @@ def geometry(request: Request, services: ServicesDep, principal: Reader, study_u
         return JSONResponse(_flat(rows, refusal), headers=NO_STORE)
     volume = source.volume
     item = _finished(services, institution, series_uid)
-    segments = services.volumes.segments(item, source) if item else []
+    overlay = services.volumes.overlay(item, source) if item else None
     flat = volume.array.reshape(-1)[:: max(1, volume.array.size // _SAMPLES)]
     low, high = (float(value) for value in np.percentile(flat, (0.1, 99.9)))
     counted = {found.plane: found for found in counts(volume)}
-    start = middle(segments[0].array, volume.affine) if segments else {}
+    start = middle(overlay.array, volume.affine) if overlay else {}
     body: dict[str, Any] = {
         "size": [counted[plane].count for plane in _AXES],
         "spacing_mm": [counted[plane].spacing_mm for plane in _AXES],
         "dtype": _dtype(volume),
-        "overlay": item.workitem_id if item and segments else None,
-        "colour": segments[0].colour_rgb if segments else None,
+        "overlay": item.workitem_id if item and overlay else None,
+        "labels": overlay.array.dtype.name if overlay else None,
+        "segments": [
+            {"number": segment.number, "name": segment.name, "colour": segment.colour_rgb}
+            for segment in (overlay.segments if overlay else ())
+        ],
         "windows": _windows(volume, low, high),
         "low": low,
         "high": high,
         "start": [start.get(plane, counted[plane].count // 2) for plane in _AXES],
         "version": input_digest(source.grid.rows),
-        "caption": _caption(volume, item if segments else None),
+        "caption": _caption(volume, item if overlay else None),
     }
     return JSONResponse(body, headers=NO_STORE)
 
@@ -145,7 +150,7 @@ def slice_pixels(
     version: Annotated[str, Query(pattern="^[0-9a-f]{64}$")],
     overlay: Annotated[str | None, Query(pattern="^wit_[0-9A-Z]{26}$")] = None,
 ) -> Response:
-    """One slice: its pixels row by row, little-endian, then the overlay's bits where one is asked for.
+    """One slice: its pixels row by row, little-endian, then the overlay's segment numbers where one is asked for.
 
     `version` and `overlay` come from `geometry`; when the series has changed since, this is refused as superseded.
     """
@@ -158,11 +163,11 @@ def slice_pixels(
     content = np.ascontiguousarray(pixels, np.dtype(_dtype(volume)).newbyteorder("<")).tobytes()
     if overlay is not None:
         item = services.workitems.workitem(institution, overlay)
-        segments = services.volumes.segments(item, source) if item.series_uid == series_uid else []
-        if not segments:
+        found = services.volumes.overlay(item, source) if item.series_uid == series_uid else None
+        if found is None:
             raise NoPlane("the analysis has no mask")
-        bits, _ = cut(segments[0].array, volume.affine, plane, index)
-        content += np.packbits(bits.reshape(-1)).tobytes()
+        numbers, _ = cut(found.array, volume.affine, plane, index)
+        content += np.ascontiguousarray(numbers, numbers.dtype.newbyteorder("<")).tobytes()
     headers = NO_STORE | {"Vary": "Accept-Encoding"}
     if "gzip" in request.headers.get("accept-encoding", "") and len(content) > _COMPRESSED_FROM_BYTES:
         content, headers = gzip.compress(content, 1, mtime=0), headers | {"Content-Encoding": "gzip"}
@@ -231,10 +236,11 @@ def _windows(volume: Volume, low: float, high: float) -> list[dict[str, Any]]:
 
 
 def _finished(services: Services, institution: str, series_uid: str) -> Workitem | None:
-    """The newest analysis of a series that has findings."""
+    """The newest analysis of a series, as it is now, that has segments to show."""
     which = Which(institution=institution, series_uid=series_uid)
     done = [item for item in services.workitems.find(which) if item.state is State.COMPLETED]
-    return done[-1] if done else None
+    shown = [item for item in done if item.superseded_by is None and item.reference("seg") is not None]
+    return shown[-1] if shown else None
 
 
 def _caption(volume: Volume, item: Workitem | None) -> str:

@@ -6,6 +6,7 @@ Nothing here asks a clock: times are those of the Attempt's acceptance, so that 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta, timezone
 
@@ -24,6 +25,7 @@ MANUFACTURER = "BitHive"
 IMPLEMENTATION_UID = "2.25.211883205176412894301256771913264950713"
 IMPLEMENTATION_NAME = "BITHIVE_1"
 SERIES_NUMBERS = {"seg": 1, "sr": 2, "sc": 3, "rejection": 9}
+Piece = bytes | memoryview
 _PROCESSING = Code("109102", "DCM", "Processing Equipment")
 
 
@@ -45,6 +47,8 @@ class Context:
         When the network accepted it, milliseconds since the epoch.
     uids
         The UIDs of the outcome.
+    label_maps
+        Whether many segments may become a label map; some archives refuse its SOP class.
     """
 
     pipeline: Pipeline
@@ -53,6 +57,7 @@ class Context:
     institution_name: str
     at_ms: int
     uids: ResultUids
+    label_maps: bool = True
 
     @property
     def algorithm_version(self) -> str:
@@ -137,7 +142,7 @@ def coded(code: Code) -> Dataset:
     return item
 
 
-def file_of(kind: str, dataset: Dataset, last: bytes = b"") -> Written:
+def file_of(kind: str, dataset: Dataset, last: Iterable[Piece] = ()) -> Written:
     """The object as a Part 10 file, Explicit VR Little Endian.
 
     Parameters
@@ -145,7 +150,8 @@ def file_of(kind: str, dataset: Dataset, last: bytes = b"") -> Written:
     kind, dataset
         Which object.
     last
-        Elements that are encoded already; their tags follow all those of `dataset`.
+        Elements that are encoded already, in pieces; their tags follow all those of `dataset`. Pieces are appended one by
+        one, so that pixels are in memory once.
     """
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
@@ -155,12 +161,14 @@ def file_of(kind: str, dataset: Dataset, last: bytes = b"") -> Written:
     dataset.file_meta, dataset.preamble = meta, b"\x00" * 128
     target = io.BytesIO()
     pydicom.dcmwrite(target, dataset, enforce_file_format=True, overwrite=True)
+    for piece in last:
+        target.write(piece)
     return Written(
         kind,
         str(dataset.SOPClassUID),
         str(dataset.SeriesInstanceUID),
         str(dataset.SOPInstanceUID),
-        target.getvalue() + last,
+        target.getvalue(),
     )
 
 

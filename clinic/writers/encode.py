@@ -19,8 +19,14 @@ def element(tag: int, vr: str, value: bytes) -> bytes:
     if len(value) % 2:
         value += _PAD.get(vr, b" ")
     if vr in _LONG:
-        return struct.pack("<HH2sxxI", tag >> 16, tag & 0xFFFF, vr.encode(), len(value)) + value
+        return head(tag, vr, len(value)) + value
     return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr.encode(), len(value)) + value
+
+
+def head(tag: int, vr: str, size_bytes: int) -> bytes:
+    """What stands before a value of that length: tag, VR and length; for values that are written piece by piece."""
+    assert vr in _LONG, "short values are written at once"
+    return struct.pack("<HH2sxxI", tag >> 16, tag & 0xFFFF, vr.encode(), size_bytes)
 
 
 def words(tag: int, vr: str, *values: str) -> bytes:

@@ -1,7 +1,7 @@
 """Secondary capture (PS3.3 A.8): a preview of the masks over the image, for viewers that read neither SEG nor SR.
 
-Three planes through the middle of the mask, its outline, what was measured, and the words NOT FOR DIAGNOSIS, burned
-in.
+Three planes through the middle of what was found, each segment's outline in its colour, what was measured, and the
+words NOT FOR DIAGNOSIS, burned in. Several segments have a legend below with their names and measured values.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
 from clinic import elements, planes
-from clinic.planes import Plane
+from clinic.planes import Colour, Plane
 from clinic.writers.context import Context, Written, coded, file_of, stamp
+from clinic.writers.seg_layers import Layers
 from clinic.writers.source import Source
 from inference.findings import Findings
 from pipelines.outputs import Code, MeasurementOutput, PreviewOutput, SegmentOutput
@@ -23,6 +24,7 @@ from pipelines.outputs import Code, MeasurementOutput, PreviewOutput, SegmentOut
 SECONDARY_CAPTURE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
 STAMP = "NOT FOR DIAGNOSIS"
 _HEIGHT, _MARGIN, _BAND, _TEXT = 384, 8, 64, 20
+_ENTRY_WIDTH, _ENTRY_HEIGHT, _ENTRY_TEXT, _SWATCH = 260, 22, 15, 12
 _AMBER = (255, 191, 64)
 _SOURCE = Code("121322", "DCM", "Source image for image processing operation")
 _MARKS = {Plane.AXIAL: "R", Plane.CORONAL: "R", Plane.SAGITTAL: "A"}
@@ -56,7 +58,7 @@ def write(
     dataset.ImageType = ["DERIVED", "SECONDARY"]
     dataset.PatientOrientation = dataset.Laterality = None
     dataset.BurnedInAnnotation = "YES"
-    dataset.ImageComments = f"{STAMP}. {context.pipeline.intended_use}"[:10240]
+    dataset.ImageComments = f"{STAMP}. {context.pipeline.intended_use} {source.remark}".strip()[:10240]
     dataset.DerivationDescription = context.pipeline.title
     dataset.SourceImageSequence = [_reference(source)]
     _set_pixels(dataset, montage, source)
@@ -71,38 +73,89 @@ def draw(
     source: Source,
     findings: Findings,
 ) -> Image.Image:
-    """The montage: axial, coronal and sagittal planes side by side, with a band of text above."""
-    shown = [_view(plane, segments, source, findings) for plane in Plane]
+    """The montage: axial, coronal and sagittal planes side by side, a band of text above, a legend below."""
+    shown = _views(segments, source, findings)
     width = sum(view.width for view in shown) + _MARGIN * (len(shown) + 1)
-    montage = Image.new("RGB", (width, _HEIGHT + _BAND + 2 * _MARGIN))
+    entries = _entries(segments, measured, findings) if len(segments) > 1 else []
+    columns = max(1, (width - _MARGIN) // _ENTRY_WIDTH)
+    below = -(-len(entries) // columns) * _ENTRY_HEIGHT
+    montage = Image.new("RGB", (width, _HEIGHT + _BAND + 2 * _MARGIN + below))
     pen, font = ImageDraw.Draw(montage), ImageFont.load_default(_TEXT)
     pen.text((_MARGIN, _MARGIN), STAMP, fill=_AMBER, font=font)
-    pen.text((_MARGIN, _MARGIN + _TEXT + 8), _sentence(output, measured, findings), fill="white", font=font)
+    sentence = output.title if entries else _sentence(output, measured, findings)
+    pen.text((_MARGIN, _MARGIN + _TEXT + 8), sentence, fill="white", font=font)
     x = _MARGIN
     for plane, view in zip(Plane, shown, strict=True):
         montage.paste(view, (x, _BAND + _MARGIN))
         pen.text((x + 4, _BAND + _MARGIN + 4), _MARKS[plane], fill="white", font=font)
         x += view.width + _MARGIN
+    _draw_legend(pen, entries, columns, _BAND + _HEIGHT + 2 * _MARGIN, (width - _MARGIN) // columns)
     return montage
 
 
-def _view(plane: Plane, segments: Sequence[SegmentOutput], source: Source, findings: Findings) -> Image.Image:
+def _views(segments: Sequence[SegmentOutput], source: Source, findings: Findings) -> list[Image.Image]:
     volume = source.volume
-    masks = [(findings.mask(segment.mask), segment.colour_rgb) for segment in segments]
-    arrays = [(mask.array, colour) for mask, colour in masks if mask is not None]
-    first = arrays[0][0] if arrays else np.zeros(volume.array.shape, np.bool_)
-    index = planes.middle(first, volume.affine)[plane]
-    pixels, spacing = planes.cut(volume.array, volume.affine, plane, index)
-    bits = planes.cut(first, volume.affine, plane, index)[0] if arrays else None
-    colour = arrays[0][1] if arrays else _AMBER
-    view = planes.picture(pixels, spacing, planes.window_of(volume), bits, colour, fill=0.0)
-    return view.resize((max(1, round(view.width * _HEIGHT / view.height)), _HEIGHT), Image.Resampling.BILINEAR)
+    there = [segment for segment in segments if segment.mask in findings.structures]
+    layers = sorted(Layers.of(there, findings).layers, key=lambda layer: -np.count_nonzero(layer.array))
+    colours = {number: segment.colour_rgb for number, segment in enumerate(there, start=1)}
+    arrays = [layer.array for layer in layers] or [np.zeros(volume.array.shape, np.bool_)]
+    window, indices = planes.window_of(volume), planes.middle(arrays[0], volume.affine, *arrays[1:])
+    views = []
+    for plane, index in indices.items():
+        pixels, spacing = planes.cut(volume.array, volume.affine, plane, index)
+        masks = [
+            found
+            for layer in layers
+            for found in planes.labelled(
+                np.take(layer.numbers, planes.cut(layer.array, volume.affine, plane, index)[0]), colours
+            )
+        ]
+        view = planes.picture(pixels, spacing, window, masks, fill=0.0)
+        size = (max(1, round(view.width * _HEIGHT / view.height)), _HEIGHT)
+        views.append(view.resize(size, Image.Resampling.BILINEAR))
+    return views
 
 
 def _sentence(output: PreviewOutput, measured: Sequence[MeasurementOutput], findings: Findings) -> str:
+    return ", ".join([output.title, *_values(measured, findings)])
+
+
+def _values(measured: Sequence[MeasurementOutput], findings: Findings) -> list[str]:
     found = [(item, findings.measurement(item.measurement)) for item in measured]
-    values = [f"{value.value:.0f} {item.unit.value}" for item, value in found if value is not None]
-    return ", ".join([output.title, *values])
+    return [f"{value.value:{_form(value.value)}} {item.unit.value}" for item, value in found if value is not None]
+
+
+def _form(value: float) -> str:
+    return ".0f" if abs(value) >= 10 else ".2g"
+
+
+def _entries(
+    segments: Sequence[SegmentOutput], measured: Sequence[MeasurementOutput], findings: Findings
+) -> list[tuple[Colour, str, str]]:
+    """Of each segment its colour, name and measured values."""
+    of_mask: dict[str, list[MeasurementOutput]] = {}
+    for item in measured:
+        of_mask.setdefault(item.mask, []).append(item)
+    return [
+        (item.colour_rgb, item.label, ", ".join(_values(of_mask.get(item.mask, ()), findings))) for item in segments
+    ]
+
+
+def _draw_legend(
+    pen: ImageDraw.ImageDraw, entries: Sequence[tuple[Colour, str, str]], columns: int, top: int, width: int
+) -> None:
+    """Entries in columns of that width, read downwards; a name that is too long is cut, a value never."""
+    font = ImageFont.load_default(_ENTRY_TEXT)
+    rows = -(-len(entries) // columns)
+    for place, (colour, name, values) in enumerate(entries):
+        x, y = _MARGIN + place // rows * width, top + place % rows * _ENTRY_HEIGHT
+        pen.rectangle((x, y + 3, x + _SWATCH, y + 3 + _SWATCH), fill=colour, outline="white")
+        room = width - _SWATCH - 3 * _MARGIN - (font.getlength(values) + _MARGIN if values else 0)
+        shown = name
+        while font.getlength(shown) > room and len(shown) > 1:
+            shown = shown.removesuffix("…")[:-1] + "…"
+        pen.text((x + _SWATCH + _MARGIN, y), shown, fill="white", font=font)
+        pen.text((x + width - 2 * _MARGIN, y), values, fill=_AMBER, font=font, anchor="ra")
 
 
 def _reference(source: Source) -> Dataset:

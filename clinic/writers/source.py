@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy.typing as npt
 import pydicom.config
 from pydicom.dataset import Dataset
 
 from clinic import elements
 from clinic.geometry import Grid
 from clinic.instance import InstanceRow
+from clinic.refusals import CORRECTIONS
 from inference.volume import Volume
 
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -82,10 +84,52 @@ class Source:
         """Its first instance."""
         return self.grid.rows[0]
 
+    def plane(self, array: npt.NDArray[Any], k: int) -> npt.NDArray[Any]:
+        """Plane k of the source (`grid.planes[k]`), cut out of an array in the Volume's geometry.
+
+        Parameters
+        ----------
+        array
+            (z, y, x), `grid.shape`.
+        k
+            Which plane of the source, from 0.
+
+        Returns
+        -------
+        array
+            (rows, columns), a view: of every pixel of the source the nearest voxel.
+        """
+        assert array.shape == self.grid.shape, "an array in the Volume's geometry has its shape"
+        straightening = self.grid.straightening
+        return array[k] if straightening is None else straightening.plane(array, k)
+
+    def to_volume(self, stack: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Planes of the source as an array in the Volume's geometry.
+
+        Parameters
+        ----------
+        stack
+            (planes, rows, columns), `grid.stack_shape`.
+
+        Returns
+        -------
+        array
+            (z, y, x): of every voxel the nearest pixel of the nearest plane, 0 where there is none; `stack` itself when
+            nothing was straightened.
+        """
+        assert stack.shape == self.grid.stack_shape, "the planes of the source have its matrix"
+        straightening = self.grid.straightening
+        return stack if straightening is None else straightening.block(stack)
+
     @property
     def frame_of_reference_uid(self) -> str:
         """Frame of Reference UID (0020,0052); empty when the source has none."""
         return elements.text(self.head.header, "00200052")
+
+    @property
+    def remark(self) -> str:
+        """One line on what was put right before the series was analysed; empty when nothing was."""
+        return " ".join(CORRECTIONS[code] for code in self.grid.warnings)
 
     @property
     def series_number(self) -> int:
@@ -94,27 +138,28 @@ class Source:
 
 
 def neutral_dataset(source: Source, z: int = 0) -> Dataset:
-    """One source instance with its geometry and references, but a nameless patient: for libraries that judge values.
+    """One source image with its geometry and references, but a nameless patient: for libraries that judge values.
 
     Parameters
     ----------
     source
         The series.
     z
-        Which slice.
+        Which plane of it.
     """
-    row = source.grid.rows[z]
+    plane = source.grid.planes[z]
+    row = plane.row
     dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = row.sop_class, row.sop_uid
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = row.study_uid, row.series_uid
     dataset.FrameOfReferenceUID = source.frame_of_reference_uid
     dataset.Modality = elements.text(row.header, "00080060")
-    dataset.Rows, dataset.Columns = source.grid.shape[1:]
+    dataset.Rows, dataset.Columns = plane.size
     dataset.SamplesPerPixel, dataset.BitsAllocated = 1, 16
-    dataset.ImagePositionPatient = elements.numbers(row.header, "00200032")
-    dataset.ImageOrientationPatient = elements.numbers(row.header, "00200037")
-    dataset.PixelSpacing = elements.numbers(row.header, "00280030")
-    dataset.SliceThickness = elements.number(row.header, "00180050") or source.grid.spacing_mm[2]
+    dataset.ImagePositionPatient = plane.position.tolist()
+    dataset.ImageOrientationPatient = plane.cosines.reshape(-1).tolist()
+    dataset.PixelSpacing = list(plane.spacing_mm)
+    dataset.SliceThickness = elements.number(plane.attributes, "00180050") or source.grid.spacing_mm[2]
     dataset.SpacingBetweenSlices = source.grid.spacing_mm[2]
     dataset.PatientID = dataset.PatientName = dataset.PatientBirthDate = dataset.PatientSex = ""
     dataset.StudyID = dataset.AccessionNumber = dataset.ReferringPhysicianName = ""

@@ -15,12 +15,14 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from bithive import __version__
-from clinic.writers.context import MANUFACTURER, Context, Written, file_of, restamp, stamp
+from clinic.writers.context import MANUFACTURER, Context, Written, coded, file_of, restamp, stamp
 from clinic.writers.source import Source, neutral_dataset
 from inference.findings import Findings
 from pipelines.outputs import Code, MeasurementOutput, SegmentOutput
 
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
+_QUALITATIVE = Code("C0034375", "UMLS", "Qualitative Evaluations")
+_ABSENT = Code("272519000", "SCT", "Absent")
 
 
 def write(
@@ -42,39 +44,43 @@ def write(
     source, findings, context
         What was analysed, what was found, the circumstances.
     """
-    from highdicom.sr import Comprehensive3DSR, MeasurementReport, ObservationContext
-    from pydicom.sr.codedict import codes
-
     numbers = {segment.mask: number for number, segment in enumerate(segments, start=1)}
     labels = {segment.mask: segment.label for segment in segments}
     measured = [(mask, [item for item in outputs if item.mask == mask]) for mask in numbers]
+    algorithm = _algorithm(context)
     groups = [
-        _group(mask, labels[mask], numbers[mask], chosen, seg, source, findings, context)
+        _group(mask, labels[mask], numbers[mask], chosen, algorithm, seg, source, findings, context)
         for mask, chosen in measured
         if chosen
     ]
-    report = MeasurementReport(
-        observation_context=ObservationContext(observer_device_context=_device(context)),
-        procedure_reported=codes.SCT.ImagingProcedure,
-        imaging_measurements=groups,
-        title=codes.DCM.ImagingMeasurementReport,
-    )
-    dataset = Comprehensive3DSR(
-        evidence=[_evidence(seg, source)],
-        content=report,
-        series_instance_uid=context.uids.uid("sr.series"),
-        series_number=1,
-        sop_instance_uid=context.uids.uid("sr"),
-        instance_number=1,
-        manufacturer=MANUFACTURER,
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
-    )
-    plain = Dataset()
-    plain.update(dict(dataset.items()))
-    stamp(plain, "sr", f"{context.pipeline.title} [SR]", source, context)
-    return file_of("sr", plain)
+    dataset = _document(groups[:1], [_evidence(seg, source)], context)
+    container = dataset.ContentSequence[-1]
+    container.ContentSequence.extend(item for group in groups[1:] for item in group)
+    stamp(dataset, "sr", f"{context.pipeline.title} [SR]", source, context)
+    return file_of("sr", dataset)
+
+
+def write_absent(segments: Sequence[SegmentOutput], source: Source, context: Context) -> Written:
+    """A report without measurements: of each structure that was looked for, that it is absent.
+
+    Parameters
+    ----------
+    segments
+        What was looked for.
+    source, context
+        What was analysed, the circumstances.
+    """
+    from highdicom.sr import MeasurementsAndQualitativeEvaluations, TrackingIdentifier
+
+    first = {row.sop_uid: k for k, row in reversed(list(enumerate(source.grid.rows)))}
+    evidence = [neutral_dataset(source, k) for k in sorted(first.values())]
+    placeholder = MeasurementsAndQualitativeEvaluations(TrackingIdentifier(context.uids.uid("sr"), "none"))
+    dataset = _document([placeholder], evidence, context)
+    container = dataset.ContentSequence[-1]
+    container.ConceptNameCodeSequence = [coded(_QUALITATIVE)]
+    container.ContentSequence = [*(_absent(segment) for segment in segments), _sentence(segments)]
+    stamp(dataset, "sr", f"{context.pipeline.title} [SR]", source, context)
+    return file_of("sr", dataset)
 
 
 def verified(content: bytes, sop_uid: str, observer: str, organization: str, at_ms: int) -> Written:
@@ -103,10 +109,54 @@ def verified(content: bytes, sop_uid: str, observer: str, organization: str, at_
     person.VerifyingObserverName = observer
     person.VerifyingObserverIdentificationCodeSequence = []
     dataset.VerifyingObserverSequence = [person]
-    dataset.PredecessorDocumentsSequence = [_document(before)]
+    dataset.PredecessorDocumentsSequence = [_predecessor(before)]
     if not (observer + organization).isascii():
         dataset.SpecificCharacterSet = "ISO_IR 192"
     return file_of("sr-verified", dataset)
+
+
+def _document(groups: Sequence[Any], evidence: Sequence[Dataset], context: Context) -> Dataset:
+    """A report with those groups; highdicom copies and searches them, so the many follow afterwards."""
+    from highdicom.sr import Comprehensive3DSR, MeasurementReport, ObservationContext
+    from pydicom.sr.codedict import codes
+
+    report = MeasurementReport(
+        observation_context=ObservationContext(observer_device_context=_device(context)),
+        procedure_reported=codes.SCT.ImagingProcedure,
+        imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    dataset = Comprehensive3DSR(
+        evidence=evidence,
+        content=report,
+        series_instance_uid=context.uids.uid("sr.series"),
+        series_number=1,
+        sop_instance_uid=context.uids.uid("sr"),
+        instance_number=1,
+        manufacturer=MANUFACTURER,
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+    )
+    plain = Dataset()
+    plain.update(dict(dataset.items()))
+    return plain
+
+
+def _absent(segment: SegmentOutput) -> Any:
+    """One qualitative evaluation (PS3.16 TID 1500 row 13)."""
+    from highdicom.sr import CodeContentItem, RelationshipTypeValues
+
+    return CodeContentItem(_code(segment.type), _code(_ABSENT), RelationshipTypeValues.CONTAINS)
+
+
+def _sentence(segments: Sequence[SegmentOutput]) -> Any:
+    """The same in words, with the names that the pipeline gives (row 14)."""
+    from highdicom.sr import RelationshipTypeValues, TextContentItem
+    from pydicom.sr.codedict import codes
+
+    names = ", ".join(segment.label for segment in segments)
+    return TextContentItem(codes.DCM.Finding, f"Looked for, not found: {names}.", RelationshipTypeValues.CONTAINS)
 
 
 def _group(
@@ -114,6 +164,7 @@ def _group(
     label: str,
     number: int,
     outputs: Sequence[MeasurementOutput],
+    algorithm: Any,
     seg: Written,
     source: Source,
     findings: Findings,
@@ -121,7 +172,6 @@ def _group(
 ) -> Any:
     """TID 1411 of one segment."""
     from highdicom.sr import (
-        AlgorithmIdentification,
         FindingSite,
         Measurement,
         ReferencedSegment,
@@ -129,14 +179,7 @@ def _group(
         TrackingIdentifier,
         VolumetricROIMeasurementsAndQualitativeEvaluations,
     )
-    from pydicom.sr.codedict import codes
 
-    algorithm = AlgorithmIdentification(
-        name=context.pipeline.bundle,
-        version=context.algorithm_version,
-        family=codes.DCM.ArtificialIntelligence,
-        manufacturer=MANUFACTURER,
-    )
     measurements = []
     for output in outputs:
         found = findings.measurement(output.measurement)
@@ -151,9 +194,21 @@ def _group(
             source_series=SourceSeriesForSegmentation(source.head.series_uid),
         ),
         finding_type=_code(outputs[0].finding),
-        finding_sites=[FindingSite(_code(outputs[0].finding_site))],
+        finding_sites=[FindingSite(_code(outputs[0].finding_site), laterality=_side(outputs[0].laterality))],
         algorithm_id=algorithm,
         measurements=measurements,
+    )
+
+
+def _algorithm(context: Context) -> Any:
+    from highdicom.sr import AlgorithmIdentification
+    from pydicom.sr.codedict import codes
+
+    return AlgorithmIdentification(
+        name=context.pipeline.bundle,
+        version=context.algorithm_version,
+        family=codes.DCM.ArtificialIntelligence,
+        manufacturer=MANUFACTURER,
     )
 
 
@@ -181,13 +236,17 @@ def _evidence(seg: Written, source: Source) -> Dataset:
     return dataset
 
 
-def _document(before: Dataset) -> Dataset:
+def _predecessor(before: Dataset) -> Dataset:
     """A reference to a document of the same study, as the macro of PS3.3 Table C.17-3 wants it."""
     instance, series, study = Dataset(), Dataset(), Dataset()
     instance.ReferencedSOPClassUID, instance.ReferencedSOPInstanceUID = before.SOPClassUID, before.SOPInstanceUID
     series.ReferencedSOPSequence, series.SeriesInstanceUID = [instance], before.SeriesInstanceUID
     study.ReferencedSeriesSequence, study.StudyInstanceUID = [series], before.StudyInstanceUID
     return study
+
+
+def _side(laterality: Code | None) -> Any:
+    return None if laterality is None else _code(laterality)
 
 
 def _code(code: Code) -> Any:

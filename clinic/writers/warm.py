@@ -17,11 +17,11 @@ from pipelines.outputs import MeasurementOutput, SegmentOutput
 from pipelines.spec import Pipeline
 
 _MR = "1.2.840.10008.5.1.4.1.1.4"
-_EDGE = 8
+_EDGE, _SEGMENTS = 8, 2
 
 
 def warm(pipeline: Pipeline) -> int:
-    """Write what a pipeline declares for an empty cube of nobody.
+    """Write what a pipeline declares for an empty cube of nobody, and of many segments the first.
 
     Returns
     -------
@@ -30,10 +30,10 @@ def warm(pipeline: Pipeline) -> int:
     """
     grid = arrange([_row(z) for z in range(2)])
     source = Source(grid, Volume(np.zeros(grid.shape, np.int16), grid.affine, "arbitrary"))
-    masks = {item.mask for item in pipeline.outputs if isinstance(item, SegmentOutput)}
-    measured = [item for item in pipeline.outputs if isinstance(item, MeasurementOutput)]
+    masks = sorted({item.mask for item in pipeline.outputs if isinstance(item, SegmentOutput)})[:_SEGMENTS]
+    measured = [item for item in pipeline.outputs if isinstance(item, MeasurementOutput) and item.mask in masks]
     findings = Findings(
-        tuple(Mask(key, np.ones(grid.shape, np.bool_)) for key in sorted(masks)),
+        tuple(Mask(key, np.ones(grid.shape, np.bool_)) for key in masks),
         tuple(Measurement(item.measurement, 1.0, item.unit.value, item.mask) for item in measured),
     )
     uids = ResultUids(b"warm" * 8, "", "", "")

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -84,9 +85,13 @@ class CellProcess:
         Where it pulls from.
     program
         `ray_cell()` or `local_cell(...)`.
+    settings
+        Further variables of its environment.
     """
 
-    def __init__(self, state: Path, hub_url: str, token: str, program: str) -> None:
+    def __init__(
+        self, state: Path, hub_url: str, token: str, program: str, settings: Mapping[str, str] | None = None
+    ) -> None:
         state.mkdir(parents=True, exist_ok=True)
         self.log = state / "cell.log"
         (state / "first").mkdir(exist_ok=True)
@@ -99,6 +104,7 @@ class CellProcess:
             "BITHIVE_CELL__TOKEN": token,
             "BITHIVE_MODELS__STORE": str(MODEL_STORE),
             "PYTHONPATH": f"{state / 'first'}:{ROOT}",
+            **(settings or {}),
         }
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

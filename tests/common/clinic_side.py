@@ -21,7 +21,7 @@ from clinic.volumes import Volumes
 from clinic.workitem import Workitem
 from clinic.workitem_store import MemoryWorkitemStore, StudyEvent, Which, WorkitemStore
 from models.catalog import Catalog
-from pipelines.catalog import pipelines
+from pipelines.catalog import Repertoire, pipelines
 from tests.common.dicom_factory import INSTITUTION, content_of
 from tests.common.loop_network import LoopNetwork
 
@@ -73,8 +73,7 @@ class ClinicSide:
             "intake": self.intake,
             "store": self.store,
             "volumes": self.volumes,
-            "pipelines": pipelines(),
-            "bundles": Catalog(self.settings.state / "models").bundles(),
+            "repertoire": lambda: Repertoire(Catalog(self.settings.state / "models").bundles(), pipelines()),
             "networks": {INSTITUTION: self.network},
         }
         self.flow = Flow(**(members | parts))

@@ -23,6 +23,7 @@ pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 SAGITTAL = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
 CORONAL = (1.0, 0.0, 0.0, 0.0, 0.0, -1.0)
+OBLIQUE = (0.9990321764, -0.0217883752, 0.0382096472, 0.0265194769, 0.9914138703, -0.128043958)
 MR, CT = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.2"
 INSTITUTION = "ins_00000000000000000000000001"
 
@@ -179,7 +180,7 @@ def new_instance(content: bytes, digest: str, received_ms: int = 1_800_000_000_0
         transfer_syntax=file.transfer_syntax,
         blob=digest,
         size_bytes=len(content),
-        header=with_uids(file.header, identity),
+        header=with_uids(file.header, identity, received_ms),
         pixel_offset=file.pixel_offset,
         pixel_length=file.pixel_length,
         received_ms=received_ms,

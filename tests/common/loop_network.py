@@ -118,7 +118,7 @@ class LoopNetwork:
         content = (findings or bright(self.volume(offer_id))).to_bytes()
         made = Receipt(
             attempt_id, offer_id, token, CELL, NODE, self.key.public_hex,
-            offer.bundle, offer.bundle_version, offer.bundle_sha256, "openvino", "1", "f32", "cpu", 1, True,
+            offer.bundle, offer.bundle_version, offer.bundle_sha256, "openvino", "1", "f32", "cpu", 1, True, False, False,
             offer.payload_digest, keyed_digest(keys.digest_key, content), offer.payload_size_bytes, len(content),
             offer.work_units, self._clock.now_ms(), 1000, 900, 0, 1 << 28,
         )  # fmt: skip

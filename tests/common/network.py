@@ -49,6 +49,9 @@ class ThresholdEngine:
     device: str = "cpu"
     threads: int = 1
     deterministic: bool = True
+    tf32: bool = False
+    bf16: bool = False
+    memory_bytes: int = 1 << 20
 
     def run(self, volume: Volume, progress: Progress) -> Findings:
         progress("preparing", 0.1)
@@ -100,6 +103,7 @@ def make_offer(ids: Ids, clock: Clock, institution: str, image: Volume | None = 
         "payload_digest": keyed_digest(keys.digest_key, payload),
         "voxels": image.array.size,
         "work_units": Threshold().reference_work_units(image.array.size),
+        "memory_bytes": 1 << 30,
         "created_ms": now_ms,
         "deadline_ms": now_ms + 3_600_000,
     }
@@ -129,7 +133,7 @@ class DirectNetwork:
 
     def lease(self, cell: str, warm: Iterable[str], wait_s: float) -> Grant | None:
         assert cell == self.cell
-        return self.broker.lease(cell)
+        return self.broker.lease(cell, tuple(warm))
 
     def payload(self, grant: Grant, take: Callable[[bytes], None]) -> None:
         take(self.broker.payload(self.cell, grant.attempt_id, grant.fencing_token).read_bytes())
@@ -156,8 +160,13 @@ class HandCell:
         self.cell = self.network.cell
         self.node = self.greet().nodes[self.key.public_hex]
 
-    def greet(self, data_class_max: DataClass = DataClass.P3, bundles: tuple[str, ...] = (SHA256,)) -> Welcome:
-        nodes = (NodeGreeting(self.key.public_hex, 2, 8 << 30, 0, {}),)
+    def greet(
+        self,
+        data_class_max: DataClass = DataClass.P3,
+        bundles: tuple[str, ...] = (SHA256,),
+        memory_bytes: int = 8 << 30,
+    ) -> Welcome:
+        nodes = (NodeGreeting(self.key.public_hex, 2, memory_bytes, 0, {}, 8 << 30),)
         return self.network.hello(Hello(self.key.public_hex, "operator", data_class_max, nodes, bundles))
 
     def lease(self) -> Grant:
@@ -191,6 +200,8 @@ class HandCell:
             device="cpu",
             threads=1,
             deterministic=True,
+            tf32=False,
+            bf16=False,
             input_digest=keyed_digest(grant.keys.digest_key, payload),
             output_digest=keyed_digest(grant.keys.digest_key, findings),
             input_size_bytes=len(payload),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 
 from api.accounts import Accounts, MemoryAccountStore
@@ -16,8 +18,11 @@ from clinic.workitem import Workitem
 from clinic.workitem_store import MemoryWorkitemStore
 from economy.economy import Economy
 from economy.store import MemoryStore
+from inference.findings import Findings
+from pipelines.catalog import Repertoire
 from tests.common.clinic_side import ClinicSide
 from tests.common.dicom_factory import INSTITUTION, head_series, make_series
+from tests.common.written import many
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
 PATIENT = {"PatientName": "Grünwald^Zoë^^Dr", "PatientID": "PID-<b>4711</b>", "SpecificCharacterSet": "ISO_IR 192"}
@@ -112,9 +117,9 @@ class PageHouse:
         self.side.settle()
         return offer_id, attempt_id
 
-    def finish(self, offer_id: str, attempt_id: str) -> Workitem:
+    def finish(self, offer_id: str, attempt_id: str, findings: Findings | None = None) -> Workitem:
         """The Attempt is accepted, charged and written; its Workitem."""
-        self._accept(self.side.network.accept(offer_id, attempt_id))
+        self._accept(self.side.network.accept(offer_id, attempt_id, findings))
         self.side.settle()
         return self.side.workitems(offer_id=offer_id)[-1]
 
@@ -122,6 +127,18 @@ class PageHouse:
         """A head from door to door."""
         self.receive_head(uid, patient)
         return self.finish(*self.lease())
+
+    def done_many(self, count: int, empty: Collection[int] = ()) -> Workitem:
+        """A head from door to door, by a pipeline that looks for many structures."""
+        self.receive_head()
+        body = many(self.side.volumes.source(INSTITUTION, "1.2.3.100.1"), count, empty=empty)
+        means = self.side.flow._means
+        name, outputs = "intracranial_volume_t1", body.context.pipeline.outputs
+        now = means.repertoire()
+        wanted = Repertoire(now.bundles, {name: replace(now.pipelines[name], outputs=outputs)})
+        self.side.flow._means = replace(means, repertoire=lambda: wanted)
+        offer_id, attempt_id = self.lease()
+        return self.finish(offer_id, attempt_id, body.findings)
 
     def failed(self, uid: str = "1.2.3.200") -> Workitem:
         """A head whose analysis ends without findings."""

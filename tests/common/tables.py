@@ -12,6 +12,7 @@ import typer
 from bithive import cli, limits, settings
 from clinic.errors import InstanceRefused
 from pipelines.catalog import pipelines
+from tests.golden import outcomes
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 _BEGIN, _END = "<!-- table: written by make docs -->", "<!-- end of table -->"
@@ -90,6 +91,25 @@ def decisions_table() -> str:
     return "\n".join(f"- [{page.stem[:4]}](adr/{page.name}) {_heading(page)}" for page in pages)
 
 
+def outcomes_table() -> str:
+    """What becomes of every DICOM file of others that tests can reach."""
+    rows = ["| series | images | outcome | Volume (z, y, x) | warnings |", "|---|---|---|---|---|"]
+    for series in (*outcomes.SHARED, *outcomes.PYDICOM_SERIES):
+        shape = " x ".join(map(str, series.shape or ()))
+        put_right = ", ".join(_linked(code) for code in series.warnings)
+        outcome = "read" if series.outcome == "read" else _linked(series.outcome)
+        rows.append(f"| `{series.folder}` | {series.images} | {outcome} | {shape} | {put_right} |")
+    rows += ["", "| test files of pydicom, each on its own | outcome |", "|---|---|"]
+    for code, files in outcomes.PYDICOM_FILES.items():
+        at = " by the intake" if code in outcomes.NOT_TAKEN else ""
+        rows.append(f"| {', '.join(f'`{file}`' for file in files)} | {_linked(code)}{at} |")
+    return "\n".join(rows)
+
+
+def _linked(code: str) -> str:
+    return f"[`{code}`](errors/{code}.md)"
+
+
 def _heading(page: Path) -> str:
     first = page.read_text().splitlines()[0].lstrip("# ")
     return re.sub(r"^(`[^`]*`|(ADR )?\d+)[:.]?\s*", "", first)
@@ -103,6 +123,7 @@ TABLES = {
     "settings.md": settings_table,
     "limits.md": limits_table,
     "pipelines.md": pipelines_table,
+    "geometry.md": outcomes_table,
 }
 
 

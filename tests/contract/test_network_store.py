@@ -1,17 +1,24 @@
 """The stores of the network side under one contract: memory, SQLite, PostgreSQL."""
 
+import hashlib
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Column, MetaData, Table, insert, update
 
+from bithive.canonical import canonical
 from bithive.clock import ManualClock
 from bithive.database_sql import Database
 from bithive.ids import SeededIds
+from bithive.keys import SigningKey
 from bithive.offer import DataClass, Urgency
 from bithive.outbox import Event
 from cluster import moves, tables_sql
@@ -19,14 +26,16 @@ from cluster.attempt import Attempt, AttemptEvent, after
 from cluster.cell_record import CellRecord, NodeRecord, Strike
 from cluster.cell_store import CellStore, MemoryCellStore
 from cluster.cell_store_sql import SqlCellStore
+from cluster.filters import why_not
 from cluster.metadata_sql import METADATA
 from cluster.moves import Durations
 from cluster.network_sql import MIGRATIONS
 from cluster.offers import OfferRecord, OfferState
+from cluster.protocol import Grant
 from cluster.store import Change, MemoryStore, Notice, Stale, Store
 from cluster.store_sql import SqlStore
 from tests.common import servers
-from tests.common.network import make_offer
+from tests.common.network import SHA256, HandCell, make_offer
 
 KINDS = ("memory", "sqlite", "postgresql")
 
@@ -258,8 +267,9 @@ def test_events_of_a_change_reach_the_outbox_once(store: Store, opened: Callable
 
 
 def test_a_cell_is_greeted(cells: CellStore) -> None:
-    cell = CellRecord("cel_1", "ins_1", "operator", "0" * 64, DataClass.P2, frozenset({"a" * 64, "b" * 64}), 5)
-    nodes = [NodeRecord(f"nod_{n}", "cel_1", str(n) * 64, 2, 1 << 40, 0, {"tier": "home"}) for n in range(3)]
+    bundles = frozenset({"a" * 64, "b" * 64})
+    cell = CellRecord("cel_1", "ins_1", "operator", "0" * 64, DataClass.P2, bundles, 5, memory_bytes=1 << 40)
+    nodes = [NodeRecord(f"nod_{n}", "cel_1", str(n) * 64, 2, 1 << 40, 0, {"tier": "home"}, 1 << 41) for n in range(3)]
     assert cells.cell("cel_1") is None
     assert list(cells.greet(cell, nodes)) == nodes
     assert cells.cell("cel_1") == cell
@@ -314,6 +324,71 @@ def test_the_migrated_schema_is_the_declared_one(migrated: Database) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, METADATA) == []
     migrated.upgrade(MIGRATIONS)
+
+
+def test_a_state_folder_from_before_is_read(tmp_path: Path, clock: ManualClock, ids: SeededIds) -> None:
+    """Version 1 of the schema, with Offers without `memory_bytes` and a Receipt without `tf32` and `bf16`."""
+    database = Database(f"sqlite:///{tmp_path}/network.db")
+    _upgrade_to(database, "0001")
+    institution, cell = ids.new("ins"), HandCell.__new__(HandCell)
+    cell.key, cell.cell, cell.node = SigningKey(b"7" * 32), ids.new("cel"), ids.new("nod")
+    made = make_offer(ids, clock, institution)
+    waiting = OfferRecord(made.offer, made.keys, "0" * 64, made.sealed_bytes, clock.now_ms(), clock.now_ms())
+    with database.write() as connection:
+        for name, memory_bytes in (("nod_1", 5), ("nod_2", 7)):
+            connection.execute(insert(_columns("nodes", -1)).values(name_values(cell.cell, name, memory_bytes)))
+        connection.execute(insert(_columns("cells", -1)).values(cell_values(cell.cell)))
+    database.upgrade(MIGRATIONS)
+    store, cells = SqlStore(database), SqlCellStore(database)
+    store.commit(Change(waiting))
+    store.commit(moves.opened(waiting, clock.now_ms()))
+    opened = store.offer(made.offer.offer_id)
+    assert opened is not None
+    leased = lease(store, opened, ids, clock)
+    grant = Grant(leased.attempt_id, 1, leased.expires_ms, made.offer, made.keys)
+    receipt = cell.receipt(grant, made.payload, b"x").to_json()
+    before = {name: value for name, value in receipt.items() if name not in ("tf32", "bf16", "signature")}
+    signed = b"bithive.receipt.v1\x00" + canonical(before)
+    offer = {name: value for name, value in made.offer.to_json().items() if name != "memory_bytes"}
+    with database.write() as connection:
+        connection.execute(update(tables_sql.OFFERS).values(body=json.dumps(offer)))
+        row = json.dumps({**before, "signature": cell.key.sign(signed)})
+        connection.execute(update(tables_sql.ATTEMPTS).values(receipt=row, state="ACCEPTED"))
+    read, attempt = store.offer(made.offer.offer_id), store.attempt(leased.attempt_id)
+    assert read is not None and attempt is not None and attempt.receipt is not None
+    assert read.offer == replace(made.offer, memory_bytes=1)
+    attempt.receipt.check_signature()
+    assert attempt.receipt.digest == hashlib.sha256(signed).hexdigest()
+    known = cells.cell(cell.cell)
+    assert known is not None
+    assert known.memory_bytes == 7
+    assert why_not(replace(known, institution=institution, bundles=frozenset({SHA256})), read.offer) is None
+    assert [node.machine_memory_bytes for node in cells.nodes(cell.cell)] == [0, 0]
+    database.close()
+
+
+def _upgrade_to(database: Database, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def _columns(name: str, last: int) -> Table:
+    """A table as it was: without its newest column."""
+    now = METADATA.tables[name]
+    return Table(name, MetaData(), *(Column(column.name, column.type) for column in list(now.columns)[:last]))
+
+
+def name_values(cell: str, node: str, memory_bytes: int) -> dict[str, object]:
+    values = {"node": node, "cell": cell, "node_key": node, "threads": 2, "memory_bytes": memory_bytes, "gpus": 0}
+    return {**values, "labels": "{}"}
+
+
+def cell_values(cell: str) -> dict[str, object]:
+    values = {"cell": cell, "institution": None, "operator": "o", "cell_key": "0" * 64, "data_class_max": "P3"}
+    return {**values, "vetted": False, "bundles": "[]", "seen_ms": 1}
 
 
 def test_destroyed_keys_are_not_in_the_file(tmp_path: Path, clock: ManualClock, ids: SeededIds) -> None:

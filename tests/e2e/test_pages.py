@@ -217,6 +217,28 @@ def test_the_viewer_obeys_slider_wheel_drag_keyboard_and_switches(house, eyes):
     assert not seen.complaints
 
 
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+def test_many_structures_are_listed_drawn_and_named(house, eyes, size):
+    house.done_many(60)
+    seen = eyes(size)
+    page = seen.open("/studies/1.2.3.100")
+    viewer_ready(seen)
+    assert page.locator("#legend-list li").count() == 60
+    assert page.text_content("#legend-count") == "60 structures"
+    box = page.locator("[data-plane=axial] .screen").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    seen.wait(lambda: "structure" in (page.text_content("#pointed") or ""), "the structure at the cross-hair is named")
+    assert page.locator("#legend-list [aria-current]").text_content() == page.text_content("#pointed")
+    scroll = page.locator(".measures-scroll")
+    assert scroll.locator("tbody tr").count() == 60
+    assert scroll.bounding_box()["height"] < 600
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    before = drawn(seen, "axial")
+    page.uncheck("#overlay")
+    seen.wait(lambda: drawn(seen, "axial") != before, "the overlay is switched off")
+    assert not seen.complaints
+
+
 def test_touch_swipes_through_slices(house, eyes):
     house.receive_head()
     seen = eyes(PHONE, has_touch=True, is_mobile=True)

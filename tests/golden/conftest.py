@@ -14,6 +14,7 @@ import SimpleITK
 from clinic.sample import write_sample
 from inference.run import load
 from inference.volume import Volume
+from tests.common.hub import MODEL_STORE
 from tests.common.studies import catalog, pulled
 
 ENGINES = ("torch", "openvino")
@@ -78,4 +79,4 @@ def loaded():
     pulled()
     bundle = catalog().bundle("intracranial_t1")
     weights = catalog().weights(bundle)
-    return {engine: load(bundle, weights, engine, 0) for engine in ENGINES}
+    return {engine: load(bundle, weights, engine, 0, MODEL_STORE / "calibration") for engine in ENGINES}

@@ -6,8 +6,11 @@ import pytest
 
 from inference.findings import Findings
 from inference.geometry import Axes
+from inference.run import load
 from inference.volume import Volume
 from models.catalog import Catalog
+from tests.common.hub import MODEL_STORE
+from tests.common.studies import catalog
 from tests.golden.conftest import ENGINES
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -47,6 +50,15 @@ def test_each_marked_voxel_lies_where_the_program_put_it(head, findings):
 def test_engines_are_at_parity_as_the_bundle_declares(findings, tmp_path):
     declared = Catalog(tmp_path).bundle("intracranial_t1").extension["engines"]["openvino"]["parity"]
     masks = [findings[engine].mask("intracranial").array for engine in ("openvino", declared["reference"])]
+    assert dice(*masks) >= declared["least"]
+
+
+@pytest.mark.soak
+def test_onnxruntime_is_at_parity_too(head, findings):
+    bundle = catalog().bundle("intracranial_t1")
+    declared = bundle.extension["engines"]["onnxruntime"]["parity"]
+    loaded = load(bundle, catalog().weights(bundle), "onnxruntime", 0, MODEL_STORE / "calibration")
+    masks = [found.mask("intracranial").array for found in (loaded.run(head.volume), findings[declared["reference"]])]
     assert dice(*masks) >= declared["least"]
 
 

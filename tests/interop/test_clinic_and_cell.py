@@ -4,10 +4,12 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from bithive.clock import SystemClock
 from bithive.envelope import PAYLOAD, open_all, seal
 from bithive.keys import SigningKey, keyed_digest
-from bithive.offer import DataClass
+from bithive.offer import DataClass, MemoryTooSmall
 from bithive.receipt import Receipt
 from clinic.network import NetworkEvent
 from clinic.network_http import HttpNetwork as Clinic
@@ -79,3 +81,14 @@ def test_a_lost_payload_is_sent_again(tmp_path: Path) -> None:
         lost = events(clinic, 0, "offer.payload-lost")[-1]
         upload(clinic, made)
         assert events(clinic, lost.seq, "attempt.accepted")[-1].attempt_id is not None
+
+
+def test_what_no_cell_can_hold_is_refused_by_its_own_code(tmp_path: Path) -> None:
+    with network_hub(tmp_path) as hub, parties(hub) as (clinic, working):
+        huge = make_offer(hub.ids, hub.clock, hub.institution, memory_bytes=1 << 50)
+        clinic.offer(huge.offer, huge.keys, huge.sealed_bytes)
+        clinic.withdraw(huge.offer.offer_id)
+        working.greet()
+        again = make_offer(hub.ids, hub.clock, hub.institution, memory_bytes=1 << 50)
+        with pytest.raises(MemoryTooSmall):
+            clinic.offer(again.offer, again.keys, again.sealed_bytes)

@@ -4,6 +4,7 @@ import { PLANES } from "./slices.js";
 
 const STILL_PX = 4;
 const SWIPE_PX = 9;
+const PLAIN = [230, 160, 40];
 
 export class Pane {
   constructor(element, viewer) {
@@ -86,7 +87,7 @@ export class Pane {
     context.imageSmoothingQuality = "high";
     const target = [box.left, box.top, slice.width * box.scaleX, slice.height * box.scaleY];
     context.drawImage(this.image, ...target);
-    if (this.viewer.overlay && slice.mask) {
+    if (this.viewer.overlay && slice.labels) {
       this.tint(slice);
       context.drawImage(this.mask, ...target);
     }
@@ -109,20 +110,26 @@ export class Pane {
   }
 
   tint(slice) {
-    const [red, green, blue] = this.viewer.colour;
+    const colours = this.viewer.colours;
     const inside = Math.round(255 * this.viewer.opacity);
     const rim = this.viewer.opacity > 0 ? Math.min(255, inside + 120) : 0;
-    const { width, height, mask } = slice;
-    const bit = (place) => (mask[place >> 3] >> (7 - (place & 7))) & 1;
+    const { width, height, labels } = slice;
     const context = sized(this.mask, slice);
     const image = context.createImageData(width, height);
     const shown = image.data;
     for (let row = 0, place = 0; row < height; row++) {
       for (let column = 0; column < width; column++, place++) {
-        if (!bit(place)) continue;
+        const number = labels[place];
+        if (!number) continue;
         const within = column > 0 && column < width - 1 && row > 0 && row < height - 1 &&
-          bit(place - 1) && bit(place + 1) && bit(place - width) && bit(place + width);
-        shown.set([red, green, blue, within ? inside : rim], place * 4);
+          labels[place - 1] === number && labels[place + 1] === number &&
+          labels[place - width] === number && labels[place + width] === number;
+        const [red, green, blue] = colours.get(number) ?? PLAIN;
+        const to = place * 4;
+        shown[to] = red;
+        shown[to + 1] = green;
+        shown[to + 2] = blue;
+        shown[to + 3] = within ? inside : rim;
       }
     }
     context.putImageData(image, 0, 0);

@@ -99,13 +99,12 @@ export class Slices {
     }
   }
 
-  // Pixels first, then (where there is an overlay) one bit a pixel, most significant bit first.
+  // Pixels first, then (where there is an overlay) the number of a segment for each.
   read(plane, buffer) {
     const { width, height } = this.size(plane);
-    const Type = ARRAYS[this.geometry.dtype];
-    const pixels = new Type(buffer, 0, width * height);
-    const mask = this.geometry.overlay ? new Uint8Array(buffer, pixels.byteLength) : null;
-    return { width, height, pixels, mask, bytes: buffer.byteLength };
+    const pixels = new ARRAYS[this.geometry.dtype](buffer, 0, width * height);
+    const labels = this.geometry.overlay ? new ARRAYS[this.geometry.labels](buffer.slice(pixels.byteLength)) : null;
+    return { width, height, pixels, labels, bytes: buffer.byteLength };
   }
 
   forget() {

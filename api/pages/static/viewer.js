@@ -47,13 +47,14 @@ class Viewer {
     byId("flat").hidden = this.slices !== null;
     this.planes.hidden = byId("hint").hidden = this.slices === null;
     if (!this.slices) {
-      byId("overlay-tool").hidden = byId("opacity-tool").hidden = true;
+      byId("overlay-tool").hidden = byId("opacity-tool").hidden = byId("legend").hidden = true;
       byId("window").textContent = "";
       this.fillPresets();
       this.flat.open(source, this.geometry);
       return;
     }
-    this.colour = this.geometry.colour ?? [230, 160, 40];
+    this.colours = new Map(this.geometry.segments.map(({ number, colour }) => [number, colour]));
+    this.fillLegend();
     byId("overlay-tool").hidden = byId("opacity-tool").hidden = !this.geometry.overlay;
     for (const pane of this.panes.values()) pane.fit();
     if (stay && this.window) {
@@ -67,6 +68,37 @@ class Viewer {
   fillPresets() {
     const options = this.geometry.windows.map((entry, place) => new Option(entry.name, String(place)));
     byId("preset").replaceChildren(...options, ...(this.slices ? [new Option("Own", "own")] : []));
+  }
+
+  // Names and colours, where there is more than one; the structure under the cross-hair is marked.
+  fillLegend() {
+    const { segments } = this.geometry;
+    byId("legend").hidden = segments.length < 2;
+    this.entries = new Map();
+    byId("legend-list").replaceChildren(...segments.map(({ number, name, colour }) => {
+      const entry = document.createElement("li");
+      const swatch = document.createElement("span");
+      swatch.className = "swatch";
+      swatch.style.setProperty("--colour", `rgb(${colour.join(" ")})`);
+      entry.append(swatch, name);
+      this.entries.set(number, entry);
+      return entry;
+    }));
+    byId("legend-count").textContent = `${segments.length} structures`;
+  }
+
+  markPointed() {
+    if (byId("legend").hidden) return;
+    const { across, down, through } = PLANES.axial;
+    const slice = this.slices.ready("axial", this.at[through]);
+    const entry = this.entries.get(slice?.labels?.[this.at[down] * slice.width + this.at[across]]);
+    if (entry === this.pointed) return;
+    this.pointed?.removeAttribute("aria-current");
+    this.pointed = entry;
+    entry?.setAttribute("aria-current", "true");
+    const list = byId("legend-list");
+    if (entry) list.scrollTop = entry.offsetTop - list.offsetTop - list.clientHeight / 2;
+    byId("pointed").textContent = entry ? entry.textContent : "";
   }
 
   reset() {
@@ -123,6 +155,7 @@ class Viewer {
       const round = Math.abs(width) < 10 ? 2 : 0;
       byId("window").textContent = `W ${width.toFixed(round)} L ${center.toFixed(round)}`;
       for (const pane of this.panes.values()) pane.draw();
+      this.markPointed();
     });
   }
 

@@ -13,9 +13,8 @@ from api.errors import (
     SecretAbsent,
     StateBusy,
     TlsAbsent,
-    TwoRuntimes,
 )
-from bithive.errors import BadSettings
+from bithive.errors import BadSettings, TwoRuntimes
 from bithive.settings import Mode, load
 
 SECRET = "0123456789abcdef" * 2

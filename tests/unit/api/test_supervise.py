@@ -44,7 +44,7 @@ def test_the_cell_is_told_no_secret_of_the_hub(settings, monkeypatch):
 
 def test_what_the_cell_is_told_is_a_setting_each(settings):
     told = cell_environment(settings, "http://127.0.0.1:1", "its-token")
-    ask = "from bithive.settings import load; s = load(); print(s.cell.hub_url, s.models.mirrors)"
+    ask = "from bithive.settings import load; s = load(); print(s.cell.hub_url, s.model_mirrors)"
     done = subprocess.run([sys.executable, "-c", ask], env=told, capture_output=True, text=True, cwd="/", check=True)
     assert done.stdout.strip() == "http://127.0.0.1:1 ()"
 

@@ -14,6 +14,7 @@ from api.startup import ROOT
 from api.wiring import wire
 from bithive.clock import SystemClock
 from bithive.settings import Mode, load
+from tests.common.installed import installed, sign
 
 HEAVY = ("torch", "monai", "ray", "openvino", "onnxruntime", "deepbet")
 
@@ -87,6 +88,15 @@ def test_a_clinical_side_has_no_ledger_and_no_broker(tmp_path):
         assert not (state / "network.db").exists()
         assert client.get("/network/v1/events").status_code == 404
         assert [loop.name for loop in services.loops] == ["flow", "listening"]
+
+
+def test_bundles_of_the_store_are_what_it_can_run(tmp_path):
+    for name in ("spleen_ct_segmentation", "liver_ct"):
+        sign(installed(tmp_path / "state" / "models" / "bundles", name), tmp_path / "state" / "keys" / "models.key")
+    with hub(tmp_path) as (services, _):
+        now = services.repertoire()
+        assert {"intracranial_volume_t1", "spleen_ct_segmentation", "liver_ct"} == set(now.pipelines)
+        assert services.flow._means.repertoire() is now
 
 
 def test_the_institution_and_the_secret_stay(tmp_path):

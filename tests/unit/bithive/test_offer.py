@@ -16,6 +16,7 @@ MEMBERS = {
     "payload_digest": "b" * 64,
     "voxels": 5,
     "work_units": 7,
+    "memory_bytes": 1 << 31,
     "created_ms": 1_000,
     "deadline_ms": 2_000,
 }
@@ -55,6 +56,11 @@ def test_round_trip_through_json():
         ("payload_size_bytes", True),
         ("voxels", "5"),
         ("work_units", None),
+        ("memory_bytes", 0),
+        ("memory_bytes", -1),
+        ("memory_bytes", 2**53),
+        ("memory_bytes", 1e9),
+        ("memory_bytes", True),
         ("created_ms", 0),
         ("deadline_ms", 1_000),
         ("deadline_ms", 2**53),
@@ -76,6 +82,18 @@ def test_what_is_no_offer(value):
 def test_every_member_is_needed(member):
     with pytest.raises(BadOffer):
         Offer.from_json({key: value for key, value in MEMBERS.items() if key != member})
+
+
+def test_a_row_from_before_the_prediction_is_taken_to_need_no_memory():
+    before = {key: value for key, value in MEMBERS.items() if key != "memory_bytes"}
+    assert Offer.from_stored(before) == Offer.from_json({**MEMBERS, "memory_bytes": 1})
+    assert Offer.from_stored(MEMBERS) == Offer.from_json(MEMBERS)
+
+
+@pytest.mark.parametrize("value", [None, 1, "x", [], list(MEMBERS), {}, {**MEMBERS, "patient": "x"}])
+def test_a_row_that_is_no_offer(value):
+    with pytest.raises(BadOffer):
+        Offer.from_stored(value)
 
 
 def test_an_offer_cannot_change():

@@ -83,3 +83,33 @@ def test_a_database_of_ones_own(monkeypatch):
     monkeypatch.setenv("BITHIVE_NETWORK__LEDGER_DATABASE_URL", "postgresql://ledger")
     assert load().database_url("ledger") == "postgresql://ledger"
     assert load().database_url("network").startswith("sqlite")
+
+
+@pytest.mark.parametrize(
+    ("value", "folders"),
+    [
+        ("/a", ["/a"]),
+        (os.pathsep.join(["/a", "b c"]), ["/a", "b c"]),
+        ('["/a", "/b:c"]', ["/a", "/b:c"]),
+        ("", []),
+        ("[]", []),
+    ],
+)
+def test_mirrors_are_joined_as_in_path_or_a_json_list(monkeypatch, value, folders):
+    monkeypatch.setenv("BITHIVE_MODEL_MIRRORS", value)
+    assert [str(path) for path in load().model_mirrors] == folders
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("BITHIVE_MODEL_MIRRORS", "[1"),
+        ("BITHIVE_MODEL_MIRRORS", "[{}]"),
+        ("BITHIVE_MODELS__TRUSTED_KEYS", '["short"]'),
+        ("BITHIVE_MODELS__TRUSTED_KEYS", "x"),
+    ],
+)
+def test_malformed_model_settings_are_refused(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadSettings):
+        load()

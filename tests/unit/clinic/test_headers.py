@@ -1,3 +1,4 @@
+import pydicom
 import pytest
 
 from clinic.headers import geometry_refusal, input_digest, series_header
@@ -94,3 +95,45 @@ def test_the_real_head_suits_the_t1_pipeline(shared):
     found = series_header(rows)
     assert (found.instances, found.gap_free) == (384, True)
     assert why_not(found, pipelines()["intracranial_volume_t1"]) is None
+
+
+def test_what_is_put_right_is_told_and_the_widest_distance_counts(shared):
+    found = series_header(rows_of(files_of(shared / "data" / "ct-head-tilted", "*.dcm"))[0])
+    assert found.gap_free
+    assert found.corrections == ("tilt-corrected", "spacing-corrected")
+    assert found.spacing_mm[2] == pytest.approx(6.9986, abs=1e-3)
+    assert found.instances == 28
+    assert found.extent_mm[2] == pytest.approx(148.09, abs=0.01)
+
+
+def test_an_image_sent_twice_does_not_keep_a_series_from_being_analysed():
+    series = make_series((6, 4, 3), (1.0, 1.0, 3.0))
+    twin = make_series((6, 4, 3), (1.0, 1.0, 3.0))[2]
+    twin.SOPInstanceUID = "1.2.9"
+    found = header([*series, twin])
+    assert (found.gap_free, found.corrections) == (True, ("duplicates-dropped",))
+    assert found.spacing_mm == pytest.approx((1.0, 1.0, 3.0))
+    assert found.extent_mm == pytest.approx((3.0, 4.0, 18.0))
+
+
+def test_several_volumes_are_no_block():
+    both = make_series((4, 4, 3)) + make_series((4, 4, 3), series_uid="1.2.3.4", EchoTime=9)
+    found = header(both)
+    assert (found.gap_free, found.corrections, found.spacing_mm) == (False, (), pytest.approx((1.0, 1.0, 1.0)))
+    assert geometry_refusal(rows_of(both)[0]) == "several-volumes"
+
+
+@pytest.mark.parametrize(
+    ("code", "stated", "expected"),
+    [("12738006", "", "BRAIN"), ("72696002", "", "KNEE"), ("1", "", ""), ("72696002", "HEAD", "HEAD")],
+)
+def test_the_anatomic_region_stands_in_for_the_body_part(code, stated, expected):
+    region = pydicom.Dataset()
+    region.CodeValue, region.CodingSchemeDesignator, region.CodeMeaning = code, "SCT", "x"
+    assert header(make_series(AnatomicRegionSequence=[region], BodyPartExamined=stated)).body_part == expected
+
+
+def test_a_contrast_agent_in_a_sequence_is_told():
+    agent = pydicom.Dataset()
+    agent.CodeValue, agent.CodingSchemeDesignator, agent.CodeMeaning = "C-B03CD", "SRT", "Gadolinium"
+    assert header(make_series(ContrastBolusAgentSequence=[agent])).contrast

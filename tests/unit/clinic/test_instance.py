@@ -6,7 +6,17 @@ import pytest
 
 from clinic import part10
 from clinic.errors import MalformedUid, MissingUids, TruncatedInstance, UnsupportedSopClass
-from clinic.instance import SOP_CLASS, SOP_UID, first, identify, is_uid, named, with_uids
+from clinic.instance import (
+    ORIGINAL_ATTRIBUTES,
+    SOP_CLASS,
+    SOP_UID,
+    first,
+    identify,
+    is_uid,
+    named,
+    were_uids_corrected,
+    with_uids,
+)
 from tests.common.dicom_factory import content_of, files_of, make_series
 
 
@@ -35,6 +45,29 @@ def test_blank_uids_of_a_real_study_are_filled_in(shared):
     assert first(header, SOP_CLASS) == "1.2.840.10008.5.1.4.1.1.2"
     assert is_uid(first(header, "0020000D"))
     assert list(header) == sorted(header)
+
+
+def test_what_was_blank_is_recorded(shared):
+    file = part10.read(files_of(shared / "data" / "ct-body-j2k")[0])
+    identity = identify(file)
+    header = with_uids(file.header, identity, 1_800_000_000_000)
+    (changed,) = header[ORIGINAL_ATTRIBUTES]["Value"]
+    assert changed["04000550"]["Value"] == [
+        {tag: {"vr": "UI"} for tag in ("00080016", "00080018", "0020000D", "0020000E")}
+    ]
+    assert changed["04000562"]["Value"] == ["20270115080000+0000"]
+    assert (changed["04000563"]["Value"], changed["04000565"]["Value"]) == (["BitHive"], ["CORRECT"])
+    assert were_uids_corrected(header)
+    assert not were_uids_corrected(file.header)
+    again = with_uids({**file.header, ORIGINAL_ATTRIBUTES: header[ORIGINAL_ATTRIBUTES]}, identity)
+    assert len(again[ORIGINAL_ATTRIBUTES]["Value"]) == 2
+
+
+def test_a_header_that_lacks_nothing_stays_as_it_is():
+    file = read()
+    assert with_uids(file.header, identify(file)) is file.header
+    file.header[ORIGINAL_ATTRIBUTES] = {"vr": "SQ", "Value": ["x", {"04000563": {"vr": "LO", "Value": ["A"]}}]}
+    assert not were_uids_corrected(file.header)
 
 
 def test_blank_sop_uids_come_from_the_file_meta():

@@ -1,10 +1,13 @@
+import copy
+from dataclasses import replace
+
 import pytest
 
 from bithive.outbox import Event
 from clinic.judging import judge, receive, schedule
 from clinic.workitem import State
 from clinic.workitem_store import Change, Kind
-from pipelines.catalog import pipelines
+from pipelines.catalog import Repertoire, pipelines
 from tests.common.clinic_side import ClinicSide
 from tests.common.dicom_factory import INSTITUTION, content_of, head_series, make_series, rows_of
 
@@ -64,6 +67,21 @@ def test_a_judgement_is_remembered(side):
     assert side.kinds().count("matched") == 1
 
 
+def test_what_was_put_right_stands_in_the_record_of_the_study(side):
+    leaning = head_series(positions=[(0, 0.66 * z, 2 * z) for z in range(64)])
+    side.receive([content_of(item) for item in (*leaning, again(leaning[5]))])
+    side.settle()
+    (matched,) = (event for event in side.events() if event.kind is Kind.MATCHED)
+    assert matched.detail["corrected"] == "duplicates-dropped, tilt-corrected"
+    assert side.workitems()[0].active
+
+
+def again(item):
+    twin = copy.deepcopy(item)
+    twin.SOPInstanceUID = "1.2.3.100.77"
+    return twin
+
+
 def test_someone_elses_change_in_between_is_no_harm(side):
     side.receive(HEAD[:62])
     side.settle()
@@ -100,3 +118,25 @@ def test_reasons_hold_no_words_of_the_header(side):
     side.settle()
     (event,) = [item for item in side.events() if item.kind is Kind.UNMATCHED]
     assert "Secret" not in str(event.detail)
+
+
+def test_pipelines_are_asked_for_anew_each_time(side):
+    here = [Repertoire({}, {})]
+    side.start(repertoire=lambda: here[0])
+    side.receive(HEAD)
+    side.settle()
+    assert side.workitems() == []
+    here[0] = Repertoire({}, pipelines())
+    side.receive([content_of(item) for item in head_series(study_uid="1.2.9", series_uid="1.2.9.1")])
+    side.flow.tick()
+    assert [item.study_uid for item in side.workitems()] == ["1.2.9"]
+
+
+def test_what_is_withheld_gets_no_workitem_but_its_code(side):
+    withheld = {name: replace(item, withheld="licence-not-accepted") for name, item in pipelines().items()}
+    side.start(repertoire=lambda: Repertoire({}, withheld))
+    side.receive(HEAD)
+    side.settle()
+    assert side.workitems() == []
+    (watch,) = side.store.watched(INSTITUTION, "1.2.3.100")
+    assert watch.unmatched == {"intracranial_volume_t1": "licence-not-accepted"}

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from bithive.offer import OfferKeys
+from bithive.offer import MemoryTooSmall, OfferKeys
 from clinic.network_http import HttpNetwork
 from clinic.refusals import FindingsRefused, NetworkForbids, NetworkUnreachable, OfferRefused
 from tests.common.clinic_side import ClinicSide
@@ -193,6 +193,12 @@ def test_a_refusal_names_the_code_and_never_the_body(server, network, offer):
         with pytest.raises(OfferRefused) as refusal:
             network.offer(offer, KEYS, 1)
         assert refusal.value.detail.endswith(expected)
+
+
+def test_a_refusal_for_memory_keeps_its_code(server, network, offer):
+    server.answers = [problem(422, "memory-too-small")]
+    with pytest.raises(MemoryTooSmall):
+        network.offer(offer, KEYS, 1)
 
 
 def test_nobody_there():

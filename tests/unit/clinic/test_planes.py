@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clinic.planes import Body, Plane, counts, cut, middle, picture, png, window_of
+from clinic.planes import Body, Plane, counts, cut, labelled, middle, picture, png, window_of
 from clinic.reader import read
 from clinic.refusals import NoPlane
 from inference.volume import Volume
@@ -89,19 +89,35 @@ def test_the_middle_of_a_mask():
     for plane, index in found.items():
         assert cut(mask, volume.affine, plane, index)[0].any()
     assert set(middle(np.zeros_like(mask), volume.affine)) == set(Plane)
+    labels = mask.astype(np.uint8) * 7
+    assert middle(labels, volume.affine) == found
+    assert middle(np.zeros_like(mask), volume.affine, labels) == found
 
 
 def test_a_picture_has_square_pixels_and_an_outline():
     pixels = np.zeros((10, 20), np.int16)
     mask = np.zeros((10, 20), np.bool_)
     mask[3:7, 5:15] = True
-    shown = picture(pixels, (2.0, 1.0), (500, 1000), mask, (255, 0, 0), fill=0.0)
+    shown = picture(pixels, (2.0, 1.0), (500, 1000), [(mask, (255, 0, 0))], fill=0.0)
     assert shown.size == (20, 20)
     reds = np.asarray(shown)[..., 0] == 255
     assert reds.any()
     assert not np.asarray(shown)[9:11, 8:12, 0].any()
     again = Image.open(io.BytesIO(png(shown)))
     assert np.array_equal(np.asarray(again), np.asarray(shown))
+
+
+def test_each_label_is_drawn_in_its_colour():
+    labels = np.zeros((12, 24), np.uint8)
+    labels[2:10, 2:10], labels[2:10, 10:20], labels[0, 0] = 3, 9, 200
+    drawn = list(labelled(labels, {3: (255, 0, 0), 9: (0, 255, 0)}))
+    assert [(int(mask.sum()), colour) for mask, colour in drawn] == [(64, (255, 0, 0)), (80, (0, 255, 0))]
+    shown = np.asarray(picture(np.zeros((12, 24), np.int16), (1.0, 1.0), (500, 1000), drawn, fill=0.5))
+    assert shown[2, 5].tolist() == [255, 0, 0]
+    assert shown[2, 15].tolist() == [0, 255, 0]
+    assert shown[5, 5].tolist() == [127, 0, 0]
+    assert shown[5, 9].tolist() == [255, 0, 0], "two that touch have an outline each"
+    assert not shown[0, 0].any(), "what is no segment is not drawn"
 
 
 def test_a_huge_plane_is_shown_smaller():

@@ -17,7 +17,7 @@ from clinic import retrieve
 from clinic.errors import BulkAbsent, FrameAbsent, InstanceAbsent, SeriesAbsent, StudyAbsent
 from clinic.instance import first
 from clinic.syntaxes import EXPLICIT_LITTLE_ENDIAN, NATIVE
-from tests.common.dicom_factory import content_of, make_series
+from tests.common.dicom_factory import content_of, files_of, make_series
 from tests.common.dicomweb import OURS, THEIRS, clinic_side
 
 SAMPLES = Path(pydicom.data.__file__).parent / "test_files"
@@ -72,6 +72,23 @@ def test_a_file_comes_out_as_it_went_in_and_changed_bytes_never_whole(side, tmp_
         for chunk in retrieve.file_chunks(side.blobs, row):
             seen.append(chunk)  # noqa: PERF402 - the loop is what fails
     assert sum(map(len, seen)) < len(content)
+
+
+@pytest.mark.parametrize("give", [retrieve.corrected, retrieve.converted])
+def test_blank_uids_leave_filled_in_and_the_stored_file_stays(side, shared, give):
+    content = files_of(shared / "data" / "ct-body-j2k")[0]
+    (row,) = stored(side, content)
+    assert not retrieve.is_as_stored(row)
+    assert b"".join(retrieve.file_chunks(side.blobs, row)) == content
+    given = pydicom.dcmread(io.BytesIO(give(side.blobs, row)))
+    assert (given.SOPInstanceUID, given.SOPClassUID) == (row.sop_uid, row.sop_class)
+    assert (given.StudyInstanceUID, given.SeriesInstanceUID) == (row.study_uid, row.series_uid)
+    (changed,) = given.OriginalAttributesSequence
+    assert (changed.ModifyingSystem, changed.ReasonForTheAttributeModification) == ("BitHive", "CORRECT")
+    blank = {element.keyword: element.value for element in changed.ModifiedAttributesSequence[0]}
+    assert set(blank) == {"SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"}
+    assert not any(blank.values())
+    np.testing.assert_array_equal(given.pixel_array, pydicom.dcmread(io.BytesIO(content)).pixel_array)
 
 
 NATIVE_FILES = ["MR_small_implicit.dcm", "ExplVR_BigEnd.dcm", "image_dfl.dcm", "rtdose.dcm", "liver_expb_1frame.dcm"]

@@ -1,4 +1,6 @@
+from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,13 +9,16 @@ from bithive.keys import SigningKey
 from bithive.offer import OfferKeys
 from clinic.batch import StoreOutcome
 from clinic.refusals import FindingsRefused
-from clinic.taking import check_findings, hear
+from clinic.taking import check_findings, hear, measured
 from clinic.workitem import Duty, State
-from inference.findings import Findings, Mask, Measurement
-from pipelines.catalog import pipelines
+from clinic.writers.seg import LABEL_MAP_STORAGE, SEGMENTATION_STORAGE
+from inference.findings import Findings, LabelMap, Mask, Measurement
+from models.catalog import Catalog
+from pipelines.catalog import Repertoire, pipelines
 from tests.common.clinic_side import ClinicSide
 from tests.common.dicom_factory import INSTITUTION, content_of, head_series
 from tests.common.loop_network import NODE, bright
+from tests.common.written import Many, many, source_of
 
 HEAD = [content_of(item) for item in head_series()]
 PIPELINE = pipelines()["intracranial_volume_t1"]
@@ -190,3 +195,121 @@ def test_the_key_opens_nothing_for_another(side):
     findings = bright(side.volumes.source(INSTITUTION, "1.2.3.100.1").volume)
     side.network.accept(offer_id, side.network.lease(offer_id), findings)
     assert ended(side) == ("CANCELED", "bad-envelope")
+
+
+@pytest.fixture
+def body_side(tmp_path):
+    """A clinical side whose pipeline finds many structures, an open Offer, and what a cell would find."""
+
+    def make(count: int, empty: Collection[int] = (), **settings: Any) -> tuple[ClinicSide, str, Many]:
+        side = ClinicSide(tmp_path)
+        body = many(source_of(HEAD), count, empty=empty)
+        pipeline = replace(PIPELINE, outputs=body.context.pipeline.outputs)
+        catalog = Catalog(side.settings.state / "models").bundles()
+        clinic = side.settings.clinic.model_copy(update=settings)
+        side.start(
+            repertoire=lambda: Repertoire(catalog, {PIPELINE.name: pipeline}),
+            settings=side.settings.model_copy(update={"clinic": clinic}),
+        )
+        side.receive(HEAD)
+        side.settle()
+        (offer_id,) = side.network.open
+        return side, offer_id, body
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("count", "setting", "sop_class"),
+    [
+        (3, "auto", SEGMENTATION_STORAGE),
+        (25, "auto", LABEL_MAP_STORAGE),
+        (25, "never", SEGMENTATION_STORAGE),
+    ],
+)
+def test_many_structures_are_written_and_measured(body_side, count, setting, sop_class):
+    side, offer_id, body = body_side(count, label_map_segmentation=setting)
+    side.network.run(offer_id, body.findings)
+    assert ended(side) == ("COMPLETED", None)
+    (item,) = side.workitems()
+    assert [reference.kind for reference in item.references] == ["seg", "sr", "sc"]
+    assert item.reference("seg").sop_class == sop_class
+    assert [one.name for one in item.measured] == [segment.label for segment in body.segments]
+    row = side.archive.instance(INSTITUTION, item.reference("seg").sop_uid)
+    assert (row.own, row.sop_class) == (True, sop_class)
+    overlay = side.volumes.overlay(item, side.volumes.source(INSTITUTION, "1.2.3.100.1"))
+    assert np.array_equal(overlay.array, body.findings.labels.array)
+
+
+def test_structures_that_are_absent_have_no_segment_and_no_measurement(body_side):
+    side, offer_id, body = body_side(25, empty=(2, 25))
+    side.network.run(offer_id, body.findings)
+    assert ended(side) == ("COMPLETED", None)
+    (item,) = side.workitems()
+    names = [segment.label for place, segment in enumerate(body.segments, start=1) if place not in (2, 25)]
+    assert [one.name for one in item.measured] == names
+    overlay = side.volumes.overlay(item, side.volumes.source(INSTITUTION, "1.2.3.100.1"))
+    assert [(segment.number, segment.name) for segment in overlay.segments] == list(enumerate(names, start=1))
+
+
+@pytest.mark.parametrize("with_zeros", [True, False])
+def test_when_nothing_is_found_the_report_says_so(body_side, with_zeros):
+    side, offer_id, body = body_side(3, empty=(1, 2, 3))
+    findings = body.findings if with_zeros else replace(body.findings, measurements=())
+    side.network.run(offer_id, findings)
+    assert ended(side) == ("COMPLETED", None)
+    (item,) = side.workitems()
+    assert ([reference.kind for reference in item.references], item.measured) == (["sr"], ())
+    accepted = side.reviews.accept(INSTITUTION, item.workitem_id, "Dr Berg")
+    assert accepted.reference("sr-verified") is not None
+    rejected = side.reviews.reject(INSTITUTION, item.workitem_id, "Dr Berg", "it is there")
+    assert rejected.reference("rejection") is not None
+
+
+def changed(body: Many, **members: Any) -> Findings:
+    """The findings with another label map."""
+    labels = body.findings.labels
+    array, keys = members.get("array", labels.array), members.get("keys", labels.keys)
+    return Findings((), members.get("measurements", body.findings.measurements), (), LabelMap(array, keys))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        lambda body: changed(body, keys=(*body.findings.labels.keys, "undeclared")),
+        lambda body: changed(body, array=np.ascontiguousarray(body.findings.labels.array[:, :, :-1])),
+        lambda body: changed(body, measurements=body.findings.measurements[:-1]),
+        lambda body: changed(body, measurements=tuple(replace(one, unit="L") for one in body.findings.measurements)),
+        lambda body: changed(
+            body, measurements=tuple(replace(one, mask="structure_1") for one in body.findings.measurements)
+        ),
+        lambda body: replace(body.findings, masks=(Mask("other", np.ones_like(body.findings.labels.array, bool)),)),
+    ],
+    ids=["undeclared", "geometry", "unmeasured", "unit", "mask", "another-mask"],
+)
+def test_label_maps_that_do_not_fit_write_nothing(body_side, hostile):
+    side, offer_id, body = body_side(3)
+    side.network.run(offer_id, hostile(body))
+    assert ended(side) == ("CANCELED", "findings-refused")
+    assert not [row for row in side.archive._instances.values() if row.own]
+
+
+def test_a_structure_that_must_be_there_is_missed():
+    source = source_of(HEAD)
+    body = many(source, 3, empty=(2,))
+    pipeline = body.context.pipeline
+    assert check_findings(body.findings, pipeline, source) == {"structure_1", "structure_3"}
+    strict = tuple(replace(one, may_be_absent=False) if one in body.segments else one for one in pipeline.outputs)
+    with pytest.raises(FindingsRefused):
+        check_findings(body.findings, replace(pipeline, outputs=strict), source)
+
+
+def test_a_measurement_that_may_be_absent_is_not_missed():
+    source = source_of(HEAD)
+    body = many(source, 3)
+    findings = replace(body.findings, measurements=body.findings.measurements[1:])
+    pipeline = body.context.pipeline
+    lenient = tuple(replace(one, may_be_absent=True) if one in body.measured else one for one in pipeline.outputs)
+    there = check_findings(findings, replace(pipeline, outputs=lenient), source)
+    assert len(there) == 3
+    assert [one.key for one in measured(pipeline, findings, there)] == ["structure_2_volume", "structure_3_volume"]

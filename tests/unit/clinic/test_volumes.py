@@ -1,16 +1,21 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from clinic.errors import SeriesAbsent
-from clinic.planes import Plane
+from clinic.overlays import read_overlay
+from clinic.planes import Plane, cut
 from clinic.refusals import GantryTilt, NoPlane, Superseded
-from clinic.volumes import Volumes, read_segments
+from clinic.volumes import Volumes
+from clinic.workitem import Reference, Workitem
+from clinic.writers import seg
 from tests.common.clinic_side import ClinicSide
 from tests.common.dicom_factory import INSTITUTION, content_of, head_series, make_series
 from tests.common.loop_network import bright
+from tests.common.written import many
 
 HEAD = [content_of(item) for item in head_series()]
 SERIES = "1.2.3.100.1"
@@ -88,7 +93,7 @@ def test_a_deleted_study_is_not_shown_from_memory(tmp_path):
 
 def test_a_series_that_is_no_volume_says_why(tmp_path):
     side = ClinicSide(tmp_path)
-    side.receive(make_series((6, 4, 3), positions=[(0, k * 0.5, k) for k in range(6)]))
+    side.receive(make_series((6, 4, 3), positions=[(0, k * 2, k) for k in range(6)]))
     with pytest.raises(GantryTilt):
         side.volumes.source(INSTITUTION, SERIES)
 
@@ -96,12 +101,15 @@ def test_a_series_that_is_no_volume_says_why(tmp_path):
 def test_archived_segments_are_the_mask_that_was_found(side):
     (item,) = side.workitems()
     source = side.volumes.source(INSTITUTION, SERIES)
-    (segment,) = side.volumes.segments(item, source)
-    assert np.array_equal(segment.array, bright(source.volume).masks[0].array)
+    overlay = side.volumes.overlay(item, source)
+    assert np.array_equal(overlay.array, bright(source.volume).masks[0].array)
+    (segment,) = overlay.segments
+    assert (segment.number, segment.name) == (1, "Intracranial volume")
     assert np.abs(np.array(segment.colour_rgb) - (64, 156, 255)).max() <= 3
-    assert side.volumes.segments(item, source)[0] is segment
+    assert side.volumes.overlay(item, source) is overlay
     row = side.archive.instance(INSTITUTION, item.reference("seg").sop_uid)
-    assert np.array_equal(read_segments(side.blobs.open(row.blob).read(), source)[0].array, segment.array)
+    assert np.array_equal(read_overlay(side.blobs.open(row.blob).read(), source).array, overlay.array)
+    assert side.volumes.overlay(replace(item, references=()), source) is None
 
 
 @pytest.mark.parametrize("plane", list(Plane))
@@ -124,3 +132,32 @@ def test_planes_are_described(side):
 def test_planes_that_are_not_there(side, plane, index):
     with pytest.raises(NoPlane):
         side.volumes.plane(INSTITUTION, SERIES, plane, index)
+
+
+@pytest.mark.parametrize("count", [8, 25])
+def test_every_segment_is_drawn_in_its_colour(tmp_path, count):
+    side = ClinicSide(tmp_path)
+    side.receive(HEAD)
+    source = side.volumes.source(INSTITUTION, SERIES)
+    body = many(source, count)
+    made = seg.write(body.segments, source, body.findings, body.context)
+    assert [outcome.stored for outcome in side.intake.store_results(INSTITUTION, [made.content])] == [True]
+    reference = Reference("seg", made.sop_class, made.series_uid, made.sop_uid)
+    item = Workitem("wit_1", INSTITUTION, "1.2.3.100", SERIES, "p", "", "", b"", 0, 0, references=(reference,))
+    shown = np.asarray(Image.open(io.BytesIO(side.volumes.plane(INSTITUTION, SERIES, "axial", 30, overlay=item))))
+    overlay = side.volumes.overlay(item, source)
+    drawn = {segment.colour_rgb for segment in overlay.segments if (shown == segment.colour_rgb).all(axis=2).any()}
+    here, _ = cut(overlay.array, source.volume.affine, Plane.AXIAL, 30)
+    assert drawn == {overlay.colours[number] for number in np.unique(here) if number}
+    assert len(drawn) >= 2
+
+
+def test_overlays_are_kept_within_bounds(side, monkeypatch):
+    (item,) = side.workitems()
+    source = side.volumes.source(INSTITUTION, SERIES)
+    first = side.volumes.overlay(item, source)
+    monkeypatch.setattr("clinic.volumes.KEPT_BYTES_MAX", first.array.nbytes * 2 - 1)
+    side.volumes._overlays[INSTITUTION, "another"] = first
+    side.volumes._overlays.pop((INSTITUTION, item.reference("seg").sop_uid))
+    side.volumes.overlay(item, source)
+    assert list(side.volumes._overlays) == [(INSTITUTION, item.reference("seg").sop_uid)]

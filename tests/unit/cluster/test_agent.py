@@ -15,14 +15,14 @@ from bithive.offer import DataClass
 from cluster.agent import Agent, Identity
 from cluster.broker import Broker, Durations
 from cluster.errors import NetworkUnreachable, RunnerDied
-from cluster.protocol import Grant, Heartbeat
+from cluster.protocol import Grant, Heartbeat, Hello, NodeGreeting
 from cluster.runner import LocalRunner
 from cluster.spool import Spool, payload_name
 from cluster.store import MemoryStore
 from cluster.work import Assignment, Finished, Progress
 from inference.errors import ImplausibleFindings
 from inference.findings import Findings
-from tests.common.network import DirectNetwork, Made, make_offer, put_offer, volume, warm
+from tests.common.network import SHA256, DirectNetwork, Made, make_offer, put_offer, volume, warm
 
 KEY = SigningKey(b"\x03" * 32)
 
@@ -185,12 +185,107 @@ def test_the_agent_too_refuses_a_class_above_its_own(stage: Stage) -> None:
     assert not any(topic == "attempt.progressed" for topic, _ in stage.told())
 
 
+def test_the_agent_too_refuses_what_it_cannot_hold(stage: Stage) -> None:
+    """The broker believed an earlier hello; what a slot may take now has the last word."""
+    stage.offer(memory_bytes=1 << 30)
+    stage.agent().greet()
+    stage.runner = LocalRunner([warm()], KEY, stage.clock, memory_bytes=(1 << 30) - 1)
+    agent = stage.agent()
+    agent._welcome, agent._told = stage.network.hello(hello(1 << 30)), frozenset({SHA256})
+    assert agent.tick()
+    assert ("attempt.failed", "memory-too-small") in stage.told()
+    assert not any(topic == "attempt.progressed" for topic, _ in stage.told())
+
+
+def hello(memory_bytes: int) -> Hello:
+    node = NodeGreeting(KEY.public_hex, 2, memory_bytes, 0, {}, 8 << 30)
+    return Hello(KEY.public_hex, "op", DataClass.P3, (node,), (SHA256,))
+
+
+class Changing:
+    """A runner whose bundles change; `asked` is what the agent says is warm."""
+
+    def __init__(self, runner: LocalRunner) -> None:
+        self.nodes, self.run, self.healthy, self.close = runner.nodes, runner.run, runner.healthy, runner.close
+        self.here: list[str] = []
+
+    def bundles(self) -> list[str]:
+        return self.here
+
+    def warm(self) -> list[str]:
+        return self.here[:1]
+
+
+def test_a_bundle_that_comes_or_goes_is_said_at_once(stage: Stage) -> None:
+    runner = stage.runner = Changing(stage.runner)  # type: ignore[assignment]
+    agent = stage.agent()
+    stage.offer()
+    assert not agent.tick()
+    runner.here = [SHA256]
+    assert agent.tick()
+    assert stage.told()[-1][0] == "attempt.accepted"
+    stage.offer()
+    runner.here = ["cd" * 32]
+    assert not agent.tick()
+    known = stage.broker.cells.cell(stage.network.cell)
+    assert known is not None
+    assert known.bundles == {"cd" * 32}
+
+
+def test_while_every_slot_waits_the_news_is_said_all_the_same(stage: Stage) -> None:
+    runner = stage.runner = Changing(stage.runner)  # type: ignore[assignment]
+    identity = Identity(KEY.public_hex, "op", DataClass.P3)
+    network = Waiting(stage.broker, stage.network.cell, stage.institution)
+    agent = Agent(network, stage.runner, identity, stage.clock, 1, 20.0, watch_s=0.02)
+    agent.start()
+    assert network.waits.wait(5)
+    runner.here = [SHA256]
+    for _ in range(100):
+        known = stage.broker.cells.cell(stage.network.cell)
+        if known is not None and known.bundles == {SHA256}:
+            break
+        threading.Event().wait(0.02)
+    assert known is not None
+    assert known.bundles == {SHA256}
+    network.may_go.set()
+    assert agent.drain(5)
+
+
+class Waiting(DirectNetwork):
+    """A network side where every request for work waits until it is told."""
+
+    def __init__(self, broker: Broker, cell: str, institution: str) -> None:
+        super().__init__(broker, cell, institution)
+        self.waits, self.may_go = threading.Event(), threading.Event()
+
+    def lease(self, cell: str, warm: Iterable[str], wait_s: float) -> Grant | None:
+        self.waits.set()
+        self.may_go.wait(5)
+        return None
+
+
+def test_what_is_warm_is_told_with_each_request(stage: Stage) -> None:
+    asked: list[list[str]] = []
+
+    class Listening(DirectNetwork):
+        def lease(self, cell: str, warm: Iterable[str], wait_s: float) -> Grant | None:
+            asked.append(list(warm))
+            return super().lease(cell, warm, wait_s)
+
+    stage.network = Listening(stage.broker, stage.network.cell, stage.institution)
+    runner = stage.runner = Changing(stage.runner)  # type: ignore[assignment]
+    runner.here = [SHA256, "cd" * 32]
+    stage.agent().tick()
+    assert asked == [[SHA256]]
+
+
 class Broken:
     """A runner that dies."""
 
     def __init__(self, runner: LocalRunner) -> None:
         self._runner = runner
-        self.nodes, self.bundles, self.healthy, self.close = runner.nodes, runner.bundles, runner.healthy, runner.close
+        self.nodes, self.bundles, self.warm = runner.nodes, runner.bundles, runner.warm
+        self.healthy, self.close = runner.healthy, runner.close
 
     def run(self, assignment: Assignment, payload: bytearray, progress: Progress) -> Finished:
         raise RunnerDied

@@ -1,9 +1,11 @@
 """What cells ask of the broker."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bithive.limits import WARM_PREFERENCE_S
 from bithive.offer import DataClass, Urgency
 from cluster.errors import (
     AttemptAbsent,
@@ -12,9 +14,9 @@ from cluster.errors import (
     LeaseLost,
 )
 from cluster.offers import OfferState
-from cluster.protocol import Heartbeat
+from cluster.protocol import Heartbeat, Hello, NodeGreeting
 from cluster.spool import payload_name
-from tests.common.network import HandCell, Made, Scene, make_offer, put_offer, scene
+from tests.common.network import SHA256, HandCell, Made, Scene, make_offer, put_offer, scene
 
 
 @pytest.fixture
@@ -182,3 +184,42 @@ def test_many_that_may_not_be_had_do_not_hide_one_that_may(stage: Scene) -> None
         put_offer(stage.broker, made)
     mine = stage.offer(urgency=Urgency.LOW)
     assert stage.cell.lease().offer == mine.offer
+
+
+def test_of_equally_urgent_offers_the_warm_one_is_first_for_a_moment(stage: Scene) -> None:
+    other = "cd" * 32
+    stage.cell.greet(bundles=(SHA256, other))
+    first = stage.offer(bundle_sha256=other)
+    stage.clock.advance_s(0.1)
+    second = stage.offer()
+    stage.clock.advance_s(0.1)
+    third = stage.offer()
+    grant = stage.broker.lease(stage.cell.cell, [SHA256])
+    assert grant is not None
+    assert grant.offer == second.offer
+    stage.clock.advance_s(WARM_PREFERENCE_S)
+    grant = stage.broker.lease(stage.cell.cell, [SHA256])
+    assert grant is not None
+    assert grant.offer == first.offer
+    assert stage.cell.lease().offer == third.offer
+
+
+def test_a_node_that_lacks_the_memory_gets_nothing(stage: Scene) -> None:
+    stage.offer(memory_bytes=2 << 30)
+    small = stage.offer(memory_bytes=1 << 30)
+    stage.cell.greet(memory_bytes=1 << 30)
+    assert stage.cell.lease().offer == small.offer
+    assert stage.broker.lease(stage.cell.cell) is None
+
+
+def test_the_largest_node_of_the_last_hello_counts(stage: Scene) -> None:
+    key = stage.cell.key.public_hex
+    nodes = (NodeGreeting(key, 2, 1 << 30, 0, {}, 8 << 30), NodeGreeting("f" * 64, 2, 3 << 30, 0, {}, 8 << 30))
+    greeting = Hello(key, "operator", DataClass.P3, nodes, (SHA256,))
+    stage.cell.network.hello(greeting)
+    offer = stage.offer(memory_bytes=3 << 30)
+    assert stage.cell.lease().offer == offer.offer
+    stage.cell.network.hello(replace(greeting, nodes=nodes[:1]))
+    known = stage.broker.cells.cell(stage.cell.cell)
+    assert known is not None
+    assert known.memory_bytes == 1 << 30

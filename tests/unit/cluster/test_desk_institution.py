@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from bithive.errors import Forbidden, IllegalTransition, LimitExceeded
-from bithive.limits import OPEN_OFFERS_MAX
-from bithive.offer import OfferKeys, Urgency
+from bithive.limits import CELL_SILENCE_S, OPEN_OFFERS_MAX
+from bithive.offer import DataClass, MemoryTooSmall, OfferKeys, Urgency
 from cluster.attempt import AttemptState
 from cluster.errors import (
     AttemptAbsent,
@@ -18,7 +18,7 @@ from cluster.errors import (
     TooManyOffers,
 )
 from cluster.offers import OfferState
-from tests.common.network import Made, Scene, make_offer, put_offer, scene
+from tests.common.network import HandCell, Made, Scene, make_offer, put_offer, scene
 
 
 @pytest.fixture
@@ -133,3 +133,69 @@ def test_acknowledging_early_is_refused(stage: Scene) -> None:
     made = stage.offer()
     with pytest.raises(IllegalTransition):
         stage.broker.acknowledge(stage.institution, made.offer.offer_id)
+
+
+GIB = 1 << 30
+
+
+def offered(stage: Scene, memory_bytes: int, data_class: DataClass = DataClass.P3) -> str:
+    made = make_offer(stage.ids, stage.clock, stage.institution, memory_bytes=memory_bytes, data_class=data_class)
+    stage.broker.offer(stage.institution, made.offer, made.keys, made.sealed_bytes)
+    return made.offer.offer_id
+
+
+def test_what_no_live_cell_could_hold_is_refused_at_once(stage: Scene) -> None:
+    stage.cell.greet(memory_bytes=4 * GIB)
+    offered(stage, 4 * GIB)
+    with pytest.raises(MemoryTooSmall) as caught:
+        offered(stage, 4 * GIB + 1)
+    assert (caught.value.code, caught.value.status) == ("memory-too-small", 422)
+    assert stage.broker.store.unfinished(stage.institution) == 1
+    HandCell(stage.broker, stage.ids, stage.institution, seed=8).greet(memory_bytes=8 * GIB)
+    assert offered(stage, 4 * GIB + 1)
+
+
+def test_without_a_live_cell_it_waits_and_a_repeated_offer_is_never_refused(stage: Scene) -> None:
+    stage.cell.greet(memory_bytes=GIB)
+    stage.clock.advance_s(CELL_SILENCE_S + 1)
+    made = make_offer(stage.ids, stage.clock, stage.institution, memory_bytes=2 * GIB)
+    put_offer(stage.broker, made)
+    assert stage.broker.lease(stage.cell.cell) is None, "it is live again"
+    assert not stage.broker.offer(stage.institution, made.offer, made.keys, made.sealed_bytes)
+    with pytest.raises(MemoryTooSmall):
+        offered(stage, 2 * GIB)
+    stage.clock.advance_s(3_700)
+    assert stage.broker.expire() == 1
+    assert stage.topics()[-1] == "offer.exhausted"
+    assert stage.broker.notices(stage.institution, 0)[-1].body["code"] == "deadline-passed"
+
+
+def test_cells_that_could_not_have_it_anyway_say_nothing(stage: Scene) -> None:
+    """A stranger's large machine does not save what only the own cell may run; a stranger's small one refuses nothing."""
+    stage.cell.greet(memory_bytes=GIB)
+    HandCell(stage.broker, stage.ids, None, seed=8).greet(memory_bytes=64 * GIB)
+    with pytest.raises(MemoryTooSmall):
+        offered(stage, 2 * GIB)
+    assert offered(stage, 2 * GIB, DataClass.P0)
+    stage.cell.greet(bundles=("cd" * 32,))
+    assert offered(stage, 128 * GIB), "no cell that may have it runs the bundle: it waits for one"
+
+
+def test_one_that_was_queued_waits_when_its_cell_shrinks(stage: Scene) -> None:
+    queued = stage.offer(memory_bytes=4 * GIB)
+    stage.cell.greet(memory_bytes=GIB)
+    assert stage.broker.lease(stage.cell.cell) is None
+    assert state_of(stage, queued) is OfferState.OPEN
+    stage.cell.greet(memory_bytes=4 * GIB)
+    assert stage.cell.lease().offer == queued.offer
+
+
+def test_a_cell_that_works_is_live(stage: Scene) -> None:
+    stage.cell.greet(memory_bytes=4 * GIB)
+    stage.offer()
+    grant = stage.cell.lease()
+    for _ in range(30):
+        stage.clock.advance_s(10)
+        stage.cell.beat(grant)
+    with pytest.raises(MemoryTooSmall):
+        offered(stage, 8 * GIB)

@@ -1,4 +1,4 @@
-"""Data classes: no Offer ever reaches a cell that may not have it."""
+"""Data classes and memory: no Offer ever reaches a cell that may not have it, or could not hold it."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +15,8 @@ _IDS = SeededIds(1, _CLOCK)
 _INSTITUTIONS = [_IDS.new("ins") for _ in range(3)]
 _OFFER = make_offer(_IDS, _CLOCK, _INSTITUTIONS[0])
 
+NEEDED = _OFFER.offer.memory_bytes
+
 classes = st.sampled_from(list(DataClass))
 cells = st.builds(
     CellRecord,
@@ -26,6 +28,7 @@ cells = st.builds(
     bundles=st.sampled_from([frozenset({SHA256}), frozenset()]),
     seen_ms=st.just(0),
     vetted=st.booleans(),
+    memory_bytes=st.sampled_from([0, NEEDED - 1, NEEDED, NEEDED + 1]),
 )
 
 
@@ -35,6 +38,7 @@ def test_no_cell_receives_what_it_may_not(cell: CellRecord, data_class: DataClas
     if why_not(cell, offer) is None:
         assert SHA256 in cell.bundles
         assert data_class.value <= cell.data_class_max.value
+        assert cell.memory_bytes >= NEEDED
         assert (
             data_class is DataClass.P0
             or cell.institution == institution
@@ -42,11 +46,19 @@ def test_no_cell_receives_what_it_may_not(cell: CellRecord, data_class: DataClas
         )
 
 
+def cell(institution: str, memory_bytes: int) -> CellRecord:
+    bundles = frozenset({SHA256})
+    return CellRecord("cel_x", institution, "o", "0" * 64, DataClass.P3, bundles, 0, memory_bytes=memory_bytes)
+
+
 def test_the_reason_is_told() -> None:
-    own = CellRecord("cel_x", _INSTITUTIONS[0], "o", "0" * 64, DataClass.P3, frozenset({SHA256}), 0)
-    other = CellRecord("cel_y", _INSTITUTIONS[1], "o", "0" * 64, DataClass.P3, frozenset({SHA256}), 0)
-    assert why_not(own, _OFFER.offer) is None
-    assert why_not(other, _OFFER.offer) == "foreign-institution"
+    assert why_not(cell(_INSTITUTIONS[0], NEEDED), _OFFER.offer) is None
+    assert why_not(cell(_INSTITUTIONS[1], NEEDED), _OFFER.offer) == "foreign-institution"
+
+
+def test_memory_is_the_reason_only_where_it_is_the_last_one() -> None:
+    assert why_not(cell(_INSTITUTIONS[0], NEEDED - 1), _OFFER.offer) == "memory-too-small"
+    assert why_not(cell(_INSTITUTIONS[1], NEEDED - 1), _OFFER.offer) == "foreign-institution"
 
 
 @given(classes, classes)

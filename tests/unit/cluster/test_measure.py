@@ -2,8 +2,10 @@
 
 import gc
 import threading
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from bithive.clock import SystemClock
@@ -42,6 +44,82 @@ def test_the_machine_is_described() -> None:
     assert measure.threads() >= 1
     assert measure.memory_bytes() > 1 << 28
     assert measure.gpus() >= 0
+
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("wanted", "slots", "machine", "expected"),
+    [
+        (0, 1, 8 * GIB, 8 * GIB - 3 * GIB // 2),
+        (0, 2, 8 * GIB, (8 * GIB - 3 * GIB // 2) // 2),
+        (0, 1, 64 * GIB, 64 * GIB - round(6.4 * GIB)),
+        (0, 4, GIB, 0),
+        (3 * GIB, 7, 8 * GIB, 3 * GIB),
+        (9 * GIB, 1, 8 * GIB, 8 * GIB),
+    ],
+)
+def test_what_a_slot_may_take(wanted: int, slots: int, machine: int, expected: int) -> None:
+    assert measure.slot_memory_bytes(wanted, slots, machine) == expected
+
+
+def control_group(folder: Path, **files: str) -> Path:
+    for name, content in files.items():
+        (folder / f"memory.{name}").write_text(content)
+    return folder
+
+
+def test_a_control_group_is_a_smaller_machine(tmp_path: Path) -> None:
+    stat = f"anon 5\ninactive_file {GIB // 4}\n"
+    group = control_group(tmp_path, max=f"{GIB}\n", current=f"{GIB // 2}\n", stat=stat)
+    assert measure.memory_bytes(group) == GIB
+    assert measure.free_bytes(group) == 3 * GIB // 4
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"max": "max\n"},
+        {"max": "nonsense"},
+        {"max": str(1 << 62), "current": "?", "stat": ""},
+        {"max": str(1 << 62)},
+    ],
+    ids=str,
+)
+def test_a_control_group_without_a_limit_is_the_machine(tmp_path: Path, files: dict[str, str]) -> None:
+    group = control_group(tmp_path, **files)
+    assert measure.memory_bytes(group) == psutil.virtual_memory().total
+    assert measure.free_bytes(group) > 1 << 20
+    assert measure.memory_bytes(tmp_path / "absent") == psutil.virtual_memory().total
+
+
+def test_a_full_control_group_has_nothing_left(tmp_path: Path) -> None:
+    group = control_group(tmp_path, max="1000", current="5000", stat="inactive_file 10")
+    assert measure.free_bytes(group) == 0
+
+
+def test_the_tightest_of_nested_groups_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "proc"
+    own.mkdir()
+    (own / "cgroup").write_text("1:name=systemd:/x\n0::/cells/one\n")
+    monkeypatch.setattr(measure, "_PROC", own)
+    root = tmp_path / "groups"
+    (root / "cells" / "one").mkdir(parents=True)
+    control_group(root / "cells" / "one", max=str(3 * GIB))
+    control_group(root / "cells", max=str(2 * GIB))
+    assert measure.memory_bytes(root) == min(2 * GIB, psutil.virtual_memory().total)
+    control_group(root / "cells" / "one", max=str(GIB))
+    assert measure.memory_bytes(root) == GIB
+
+
+def test_memory_comes_back() -> None:
+    array = np.ones(128 * 1024 * 1024, np.uint8)
+    before = measure.resident_bytes()
+    del array
+    measure.give_back()
+    assert measure.resident_bytes() < before - 100 * 1024 * 1024
 
 
 @pytest.mark.gpu

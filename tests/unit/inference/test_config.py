@@ -4,6 +4,7 @@ import pytest
 
 from inference.config import ALLOWED_TARGETS, audit, build
 from inference.errors import BundleRefused
+from inference.steps import Compose, Keyed, SimpleInferer
 from models.catalog import Catalog
 
 CONFIG = {
@@ -64,6 +65,18 @@ def test_a_reference_gives_one_and_the_same_object():
     assert build(config, networks)["preprocessing"].transforms[0].network is networks["models/box.pt"]
 
 
+def test_a_transform_has_keys_and_a_chain_has_transforms():
+    assert (Keyed("a").keys, Keyed(["a", "b"]).keys, Keyed(["a", "b"]).key) == (("a",), ("a", "b"), "a")
+    for keys in ([], [1], 5):
+        with pytest.raises(TypeError):
+            Keyed(keys)
+    with pytest.raises(TypeError):
+        Compose([SimpleInferer()])
+    with pytest.raises(NotImplementedError):
+        Keyed("a")({})
+    assert SimpleInferer()(3, lambda inputs: inputs + 1) == 4
+
+
 def deep(levels):
     node = "x"
     for _ in range(levels):
@@ -107,8 +120,14 @@ def test_wrong_arguments_are_refused():
         build(config, {"models/model.pt": lambda: 1})
 
 
-def test_a_reference_that_leads_nowhere_is_refused():
-    config = changed(inferer="@absent")
+@pytest.mark.parametrize("members", [{"inferer": "@absent"}, {"inferer": "@a", "a": "@b", "b": "@a"}, {"inferer": "@"}])
+def test_a_reference_that_leads_nowhere_or_to_itself_is_refused(members):
+    with pytest.raises(BundleRefused):
+        build(changed(**members), {"models/model.pt": lambda: 1})
+
+
+def test_a_chain_of_something_else_is_refused():
+    config = changed(postprocessing={"_target_": "Compose", "transforms": ["@inferer"]})
     with pytest.raises(BundleRefused):
         build(config, {"models/model.pt": lambda: 1})
 

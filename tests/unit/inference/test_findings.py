@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bithive.limits import FINDINGS_ITEMS_MAX
 from inference.errors import BadFindings
-from inference.findings import MAGIC, Findings, Mask, Measurement, Score, bounding_box
+from inference.findings import MAGIC, Findings, LabelMap, Mask, Measurement, Score, announced_shapes, bounding_box
 
 SHAPE = (20, 30, 40)
 
@@ -23,7 +23,7 @@ def findings():
 
 
 def container(masks=(), measurements=(), scores=(), tail=b"", **extra):
-    header = {"masks": list(masks), "measurements": list(measurements), "scores": list(scores)} | extra
+    header = {"masks": list(masks), "measurements": list(measurements), "scores": list(scores), "labels": None} | extra
     text = json.dumps(header).encode()
     start = struct.pack("<8sI", MAGIC, len(text)) + text
     return start + b" " * (-len(start) % 64) + tail
@@ -100,6 +100,145 @@ def masks(*rows):
 GOOD, PACKED = row()
 
 
+def label_row(box=((0, 2), (0, 2), (0, 2)), shape=(2, 2, 2), dtype="uint8", keys=("a", "b"), slabs=None, **changes):
+    packed = [zlib.compress(slab) for slab in ([bytes((0, 1, 2, 0, 0, 0, 0, 1))] if slabs is None else slabs)]
+    plain = {
+        "shape": list(shape),
+        "box": [list(pair) for pair in box],
+        "dtype": dtype,
+        "keys": keys if isinstance(keys, str) else list(keys),
+        "chunks": [len(chunk) for chunk in packed],
+    }
+    return plain | changes, b"".join(packed)
+
+
+def labelled(*args, tail=b"", **changes):
+    plain, packed = label_row(*args, **changes)
+    return container(labels=plain, tail=packed + tail)
+
+
+def label_map(shape=(70, 9, 8), dtype=np.uint8, seed=7):
+    array = np.zeros(shape, dtype)
+    array[3:-2, 1:-1, 2:] = np.random.default_rng(seed).integers(0, 4, (shape[0] - 5, shape[1] - 2, shape[2] - 2))
+    return LabelMap(array, ("a", "b", "c"))
+
+
+def test_what_the_hostile_ones_are_made_of_is_read():
+    assert Findings.from_bytes(masks(row()), SHAPE).masks[0].array.all()
+    read = Findings.from_bytes(labelled(), SHAPE)
+    assert read.labels.array.reshape(-1).tolist() == [0, 1, 2, 0, 0, 0, 0, 1]
+    assert Findings.from_bytes(labelled(dtype="uint16", slabs=[b"\2\0" * 8]), SHAPE).labels.array.tolist()[0][0][0] == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        labelled(tail=b"\0"),
+        labelled()[:-1],
+        labelled(shape=(21, 2, 2)),
+        labelled(shape=(0, 2, 2), box=((0, 0), (0, 2), (0, 2))),
+        labelled(shape=[2, 2]),
+        labelled(box=((0, 3), (0, 2), (0, 2))),
+        labelled(box=((1, 0), (0, 2), (0, 2))),
+        labelled(box=((0, 2), (0, 2))),
+        labelled(box=((0, 2), (0, 2), (0, 1))),
+        labelled(box=((0, 0), (0, 0), (0, 0))),
+        labelled(dtype="int8"),
+        labelled(dtype="uint32"),
+        labelled(dtype=">u2"),
+        labelled(dtype=["uint8"]),
+        labelled(dtype="uint16"),
+        labelled(keys=()),
+        labelled(keys=("a",)),
+        labelled(keys=("a", "a")),
+        labelled(keys=("a", "B")),
+        labelled(keys=("a", 1)),
+        labelled(keys="ab"),
+        labelled(keys=[f"k{number}" for number in range(FINDINGS_ITEMS_MAX + 1)]),
+        labelled(slabs=[]),
+        labelled(slabs=[b"\0" * 7]),
+        labelled(slabs=[b"\0" * 9]),
+        labelled(slabs=[b"\0" * 10**6]),
+        labelled(slabs=[b"\0" * 4] * 2),
+        labelled(slabs=[b"\3" * 8]),
+        labelled(chunks=[0]),
+        labelled(chunks=[-1]),
+        labelled(chunks=[True]),
+        labelled(chunks=[10**6]),
+        labelled(chunks={"a": 1}),
+        labelled(chunks=[1] * 600),
+        labelled(extra=1),
+        container(labels=[], tail=label_row()[1]),
+        container(labels=label_row()[0], tail=b"\0" * len(label_row()[1])),
+        container([GOOD | {"key": "a"}], labels=label_row()[0], tail=PACKED + label_row()[1]),
+        container([GOOD], labels=label_row()[0], tail=label_row()[1] + PACKED),
+        container(
+            labels=label_row()[0],
+            tail=label_row()[1],
+            measurements=[{"key": "v", "value": 1, "unit": "mL", "mask": "absent"}],
+        ),
+        container([GOOD | {"size_bytes": len(PACKED) + 1}], tail=PACKED),
+    ],
+)
+def test_hostile_label_maps_are_refused(content):
+    with pytest.raises(BadFindings):
+        Findings.from_bytes(content, SHAPE)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("planes", [6, 37, 69, 70])
+def test_a_label_map_comes_back_whatever_its_slabs(dtype, planes):
+    labels = label_map((planes, 9, 8), dtype)
+    found = Findings((Mask("m", labels.array == 9),), (Measurement("v", 1.0, "mL", "b"),), (), labels)
+    content = found.to_bytes()
+    read = Findings.from_bytes(content, labels.array.shape)
+    assert read.labels.array.dtype == dtype
+    assert np.array_equal(read.labels.array, labels.array)
+    assert read.labels.keys == ("a", "b", "c")
+    assert read.structures == ("m", "a", "b", "c")
+    assert read.to_bytes() == content
+    assert announced_shapes(content) == [labels.array.shape] * 2
+
+
+def test_a_label_map_of_another_order_in_memory_comes_back():
+    labels = LabelMap(np.asfortranarray(label_map().array), ("a", "b", "c"))
+    read = Findings.from_bytes(Findings(labels=labels).to_bytes(), labels.array.shape)
+    assert np.array_equal(read.labels.array, labels.array)
+
+
+def test_no_label_is_findings_too():
+    labels = LabelMap(np.zeros(SHAPE, np.uint8), ("a",))
+    read = Findings.from_bytes(Findings(labels=labels).to_bytes(), SHAPE)
+    assert not read.labels.array.any()
+    assert read.labels.counts().tolist() == [20 * 30 * 40, 0]
+
+
+def test_structures_are_taken_out_of_a_label_map():
+    labels = label_map()
+    found = Findings((Mask("m", labels.array == 9),), labels=labels)
+    assert labels.counts().tolist() == np.bincount(labels.array.reshape(-1), minlength=4).tolist()
+    assert [labels.number(key) for key in ("a", "c", "m")] == [1, 3, 0]
+    assert np.array_equal(found.mask("b").array, labels.array == 2)
+    assert np.array_equal(found.plane("b", 30), labels.array[30] == 2)
+    assert not found.plane("m", 30).any()
+    assert found.mask("x") is None
+    with pytest.raises(KeyError):
+        found.plane("x", 0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 10_000), st.integers(0, 255), st.integers(0, 1))
+def test_a_changed_or_missing_byte_of_a_label_map_is_refused_or_reads_as_findings(place, value, cut):
+    labels = label_map()
+    content = bytearray(Findings(labels=labels).to_bytes())
+    content[place % len(content)] = value
+    try:
+        read = Findings.from_bytes(content[cut:], labels.array.shape)
+    except BadFindings:
+        return
+    assert read.labels is None or int(read.labels.array.max()) <= 3
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -148,8 +287,22 @@ def test_a_bomb_allocates_next_to_nothing():
     bomb = zlib.compress(b"\xff" * 2**26, 9)
     plain, _ = row(box=((0, 1), (0, 1), (0, 8)), shape=(1, 1, 8), size=len(bomb))
     wide, packed = row(box=((0, 4000),) * 3, shape=(4000, 4000, 4000))
+    labels = {
+        "shape": [1, 1, 8],
+        "box": [[0, 1], [0, 1], [0, 8]],
+        "dtype": "uint8",
+        "keys": ["a"],
+        "chunks": [len(bomb)],
+    }
+    tall = labels | {"shape": [4000] * 3, "box": [[0, 4000]] * 3, "chunks": [len(packed)] + [1] * 124}
+    contents = (
+        container([plain], tail=bomb),
+        container([wide], tail=packed),
+        container(labels=labels, tail=bomb),
+        container(labels=tall, tail=packed + b"\0" * 124),
+    )
     tracemalloc.start()
-    for content in (container([plain], tail=bomb), container([wide], tail=packed)):
+    for content in contents:
         with pytest.raises(BadFindings):
             Findings.from_bytes(content, (4000, 4000, 4000))
     assert tracemalloc.get_traced_memory()[1] < 2**22
@@ -162,6 +315,13 @@ def test_nothing_else_is_findings():
         lambda: Mask("m", array.astype(np.uint8)),
         lambda: Mask("m", array[0]),
         lambda: Measurement("v", float("nan"), "mL"),
+        lambda: LabelMap(array, ("a",)),
+        lambda: LabelMap(array[0].astype(np.uint8), ("a",)),
+        lambda: LabelMap(array.astype(np.int16), ("a",)),
+        lambda: LabelMap(array.astype(np.uint8), ()),
+        lambda: LabelMap(array.astype(np.uint8) + 2, ("a",)),
+        lambda: LabelMap(array.astype(np.uint8), ("a", "a")),
+        lambda: Findings((Mask("m", array),), labels=LabelMap(array.astype(np.uint8), ("m",))),
         lambda: Score("s", float("inf")),
         lambda: Findings((Mask("m", array), Mask("m", array))),
         lambda: Findings(measurements=(Measurement("v", 1.0, "mL", "absent"),)),

@@ -4,11 +4,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from inference.geometry import Axes, Box, Canonical, grid_indices, nearest_indices, sample
+from inference.geometry import Axes, Box, Canonical, grid_indices, nearest_indices, ras_affine, sample, turn_towards
 from inference.volume import Volume
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -47,8 +47,39 @@ def test_stored_is_the_inverse_of_view(order, signs):
     assert np.array_equal(axes.stored(axes.view(array)), array)
 
 
+AXCODES = ["".join(letters) for letters in itertools.permutations("RAS")] + ["LPS", "PLI", "SAL", "IRP"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.sampled_from(ORIENTATIONS),
+    st.tuples(*[st.floats(-90, 90)] * 3),
+    st.sampled_from(AXCODES),
+)
+def test_any_axes_are_turned_as_nibabel_turns_them(orientation, degrees, axcodes):
+    affine = affine_of(*orientation)
+    affine[:3, :3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix() @ affine[:3, :3]
+    volume = Volume(np.arange(60, dtype=np.int16).reshape(3, 4, 5), affine, "HU")
+    ras = ras_affine(volume)
+    wanted = nib.orientations.axcodes2ornt(axcodes)
+    turn = nib.orientations.ornt_transform(nib.orientations.io_orientation(ras), wanted)
+    expected = nib.orientations.apply_orientation(volume.array.transpose(), turn)
+    axes = Axes.plain().turned(*turn_towards(ras, axcodes))
+    assert np.array_equal(axes.view(volume.array), expected)
+    again = axes.turned(*turn_towards(ras @ nib.orientations.inv_ornt_aff(turn, (5, 4, 3)), axcodes))
+    assert again == axes, "an image that is turned already stays as it is"
+
+
+@pytest.mark.parametrize("axcodes", ["", "RA", "RAX", "RLS", "RASR"])
+def test_letters_that_name_no_axes_are_refused(axcodes):
+    with pytest.raises(ValueError, match="axes"):
+        turn_towards(np.eye(4), axcodes)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.integers(1, 700), st.integers(1, 300))
+@example(2, 41)
+@example(12, 246)
 def test_nearest_indices_are_those_of_pytorch(size_from, size_to):
     line = torch.arange(size_from, dtype=torch.float32)[None, None]
     expected = torch.nn.functional.interpolate(line, size=size_to, mode="nearest-exact")[0, 0].long().numpy()

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 
 from inference.errors import AnatomyAbsent, ImplausibleFindings
 from inference.findings import Measurement, Score
@@ -27,11 +26,11 @@ def canonical(shape=(20, 24, 28), affine=OBLIQUE):
 
 
 def test_certainty_is_the_clear_share():
-    answer = torch.zeros(1, 2, 4, 4, 4)
+    answer = np.zeros((1, 2, 4, 4, 4), np.float32)
     answer[0, 1, 0], answer[0, 1, 1] = 0.95, 0.5
     transform = CertaintyScored("pred", "certainty", 1, 0.1, 0.5, 0.9)
     assert transform({"pred": answer})["scores"] == (Score("certainty", 0.5),)
-    assert transform({"pred": torch.zeros(1, 2, 4, 4, 4)})["scores"] == (Score("certainty", 0.0),)
+    assert transform({"pred": np.zeros((1, 2, 4, 4, 4), np.float32)})["scores"] == (Score("certainty", 0.0),)
 
 
 def test_a_grid_goes_back_to_the_source():
@@ -47,7 +46,7 @@ def test_a_grid_goes_back_to_the_source():
 
 def test_from_answer_to_millilitres():
     image, box = canonical(), Box((2, 2, 2), (18, 18, 18))
-    answer = torch.zeros(1, 2, 32, 32, 32)
+    answer = np.zeros((1, 2, 32, 32, 32), np.float32)
     answer[0, 1, 8:24, 8:24, 8:24] = 1.0
     answer[0, 1, 12:16, 12:16, 12:16] = 0.0
     answer[0, 1, 0, 0, 0] = 1.0

@@ -8,13 +8,18 @@ import torch
 
 from inference.errors import BundleRefused, EngineFault, UnsupportedVolume
 from inference.findings import Mask, Measurement
-from inference.run import LoadedBundle, load
+from inference.run import LoadedBundle, OwnRun, load
 from inference.torchscript import deprecation_accepted
 from inference.volume import Volume
 from models.bundle import Bundle
 from models.catalog import BUNDLES
 
 VOLUME = Volume(np.arange(1000, dtype=np.int16).reshape(10, 10, 10), np.eye(4), "arbitrary")
+
+
+ENGINE = SimpleNamespace(
+    name="torch", version="1", precision="f32", device="cpu", threads=1, deterministic=True, tf32=False, bf16=False
+)
 
 
 class Step:
@@ -30,20 +35,19 @@ def prepared(item):
 
 
 def measured(item):
-    mask = item["pred"][0, 0].numpy() > 500
+    mask = item["pred"][0, 0] > 500
     return {**item, "masks": (Mask("m", mask),), "measurements": (Measurement("v", float(mask.sum()), "mL", "m"),)}
 
 
 def bundle(network=lambda inputs: inputs, pre=prepared, post=measured):
-    return LoadedBundle(
-        "torch", "1", "f32", "cpu", 1, True,
-        {
-            "preprocessing": SimpleNamespace(transforms=[Step("preparing", pre), Step("locating", dict), Step("preparing", dict)]),
-            "inferer": lambda inputs, net: net(inputs),
-            "network_def": network,
-            "postprocessing": SimpleNamespace(transforms=[Step("measuring", post)]),
-        },
-    )  # fmt: skip
+    before = [Step("preparing", pre), Step("locating", dict), Step("preparing", dict)]
+    parts = {
+        "preprocessing": SimpleNamespace(transforms=before),
+        "inferer": lambda inputs, net: net(inputs),
+        "network_def": network,
+        "postprocessing": SimpleNamespace(transforms=[Step("measuring", post)]),
+    }
+    return LoadedBundle(ENGINE, OwnRun(parts), 1000)
 
 
 def test_it_runs_and_tells_each_stage_once_in_order():
@@ -53,6 +57,13 @@ def test_it_runs_and_tells_each_stage_once_in_order():
     assert told == [("preparing", 0.0), ("locating", 0.1), ("segmenting", 0.3), ("measuring", 0.8), ("measuring", 1.0)]
 
 
+def test_it_says_how_it_computes():
+    loaded = bundle()
+    assert (loaded.engine, loaded.engine_version, loaded.precision, loaded.device) == ("torch", "1", "f32", "cpu")
+    assert (loaded.threads, loaded.deterministic, loaded.tf32, loaded.bf16) == (1, True, False, False)
+    assert loaded.memory_bytes == 1000
+
+
 def test_a_refusal_passes_and_a_failing_engine_is_a_fault():
     def refuse(_item):
         raise UnsupportedVolume
@@ -60,11 +71,15 @@ def test_a_refusal_passes_and_a_failing_engine_is_a_fault():
     def fail(_inputs):
         raise RuntimeError("out of everything")
 
+    def starve(_inputs):
+        raise MemoryError
+
     with pytest.raises(UnsupportedVolume):
         bundle(pre=refuse).run(VOLUME)
-    with pytest.raises(EngineFault) as fault:
-        bundle(network=fail).run(VOLUME)
-    assert "everything" not in fault.value.detail
+    for network in (fail, starve):
+        with pytest.raises(EngineFault) as fault:
+            bundle(network=network).run(VOLUME)
+        assert "everything" not in fault.value.detail
 
 
 def test_one_run_at_a_time():
@@ -86,7 +101,7 @@ def test_one_run_at_a_time():
     assert most == [1, 1, 1, 1]
 
 
-def test_a_network_that_is_not_declared_is_refused(tmp_path):
+def test_a_network_that_is_not_declared_is_refused():
     with pytest.raises(BundleRefused):
         load(Bundle.load(BUNDLES / "intracranial_t1"), {}, "torch", 1)
 

@@ -107,7 +107,7 @@ def test_our_bundles_say_the_same_in_both_files(folder: Path):
 
 def test_bundles_are_read_without_any_framework():
     program = (
-        "import sys, pathlib, models.catalog, models.samples, pipelines.catalog, pipelines.match, inference.run\n"
+        "import sys, pathlib, models.catalog, models.samples, pipelines.catalog, pipelines.match, inference.memory\n"
         "models.catalog.Catalog(pathlib.Path('nowhere')).bundles(); pipelines.catalog.pipelines()\n"
         "print([name for name in ('torch', 'monai', 'openvino', 'scipy', 'nibabel') if name in sys.modules])"
     )

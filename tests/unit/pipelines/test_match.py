@@ -158,9 +158,24 @@ def test_matching_keeps_the_order_of_the_series():
     assert match([], pipelines()) == []
 
 
-def test_every_code_is_explained_in_the_documents():
+@pytest.mark.parametrize("page", ["intracranial_volume_t1", "from-bundles"])
+def test_every_code_is_explained_in_the_documents(page):
     from pathlib import Path
 
-    page = Path(__file__).resolve().parents[3] / "docs" / "pipelines" / "intracranial_volume_t1.md"
-    text = page.read_text()
+    text = (Path(__file__).resolve().parents[3] / "docs" / "pipelines" / f"{page}.md").read_text()
     assert [code for code in reasons() if f"`{code}`" not in text] == []
+
+
+def test_body_parts_are_compared_without_blanks_and_marks():
+    assert why_not(header(body_part="head neck"), PIPELINE) is None
+    assert why_not(header(body_part="HEAD-NECK "), PIPELINE) is None
+    assert why_not(header(body_part="123"), PIPELINE) is None
+    assert why_not(header(body_part="NECK"), PIPELINE) == "other-body-part"
+
+
+def test_what_is_withheld_is_said_last():
+    withheld = dataclasses.replace(PIPELINE, withheld="licence-not-accepted")
+    assert why_not(T1_HEAD, withheld) == "licence-not-accepted"
+    assert why_not(SAGITTAL_2D, withheld) == "too-coarse"
+    assert match([T1_HEAD], [withheld]) == []
+    assert list(reasons())[-1] == "licence-not-accepted"

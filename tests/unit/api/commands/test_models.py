@@ -1,8 +1,28 @@
 from __future__ import annotations
 
+import json
+import os
+
+import pytest
+
 from api.commands.models import card_rows
 from bithive.cli import main
 from models.catalog import Catalog
+from tests.common.zoo import zoo_bundle
+
+NAME = "spleen_ct_segmentation"
+
+
+@pytest.fixture
+def mirror(tmp_path, monkeypatch):
+    """A mirror folder with a sound bundle and a hostile one, as the environment names it."""
+    folder = tmp_path / "mirror"
+    zoo_bundle(folder, NAME, roi=(8, 8, 8))
+    zoo_bundle(folder, "hostile", roi=(8, 8, 8), change={"x": "$open('/etc/passwd')"})
+    monkeypatch.setenv("BITHIVE_MODEL_MIRRORS", os.pathsep.join([str(tmp_path / "absent"), str(folder)]))
+    monkeypatch.setenv("BITHIVE_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("COLUMNS", "200")
+    return folder
 
 
 def test_without_weights(tmp_path, monkeypatch, capsys):
@@ -19,3 +39,61 @@ def test_without_weights(tmp_path, monkeypatch, capsys):
 def test_the_card_says_what_it_is_for(tmp_path):
     rows = dict(card_rows(Catalog(tmp_path).bundle("intracranial_t1")))
     assert all(rows[name] for name in ("intended use", "population", "eval metrics", "license", "sha256"))
+
+
+def test_a_bundle_is_pulled_by_naming_it_listed_shown_and_verified(mirror, tmp_path, capsys):
+    assert main(["models", "audit", NAME]) == 0
+    assert "configuration" in capsys.readouterr().out
+    assert main(["models", "pull", NAME]) == 0
+    assert f"{NAME} 0.5.9: Apache-2.0" in capsys.readouterr().out
+    assert main(["models", "list"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if NAME in line)
+    assert "verified" in row
+    assert "the zoo or a mirror" in row
+    assert main(["models", "card", NAME]) == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("signed by", "audit", "Apache-2.0", "spleen", "openvino"))
+    assert main(["models", "verify"]) == 1
+    assert f"{NAME} 0.5.9: verified" in capsys.readouterr().out
+    assert main(["models", "audit", NAME]) == 0
+    assert "signed by" in capsys.readouterr().out
+
+    path = tmp_path / "state" / "models" / "bundles" / NAME / "configs" / "inference.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "x": 1}))
+    assert main(["models", "list"]) == 0
+    assert "bundle-changed" in capsys.readouterr().out
+    assert main(["models", "verify"]) == 1
+    assert f"{NAME} 0.5.9: bundle-changed" in capsys.readouterr().out
+    assert main(["models", "audit", NAME]) == 1
+    assert main(["models", "card", NAME]) == 1
+    assert "bundle-changed" in capsys.readouterr().err
+    assert main(["models", "pull", NAME]) == 0
+    assert main(["models", "card", NAME]) == 0
+
+
+def test_each_refusal_is_shown_with_its_code(mirror, tmp_path, capsys):
+    assert main(["models", "audit", "hostile"]) == 1
+    shown = capsys.readouterr().out
+    assert "expression-refused" in shown
+    assert "refused" in shown
+    assert main(["models", "pull", "hostile"]) == 1
+    assert "expression-refused" in capsys.readouterr().err
+    assert main(["models", "list"]) == 0
+    assert "hostile" not in capsys.readouterr().out
+    unsupported = zoo_bundle(tmp_path, "unsupported", roi=(8, 8, 8), change={"inferer": {"_target_": "SliceInferer"}})
+    assert main(["models", "audit", str(unsupported)]) == 1
+    assert "bundle-needs" in capsys.readouterr().out
+    (tmp_path / "broken.zip").write_bytes(b"no zip")
+    assert main(["models", "audit", str(tmp_path / "broken.zip")]) == 1
+    assert "archive-refused" in capsys.readouterr().out
+    assert main(["models", "audit", "no_such"]) == 1
+    assert "bundle-absent" in capsys.readouterr().err
+
+
+def test_what_comes_with_bithive_is_audited_too(mirror, capsys):
+    assert main(["models", "audit", "intracranial_t1"]) == 0
+    assert "comes with BitHive" in capsys.readouterr().out
+
+
+def test_a_digest_goes_with_one_name(mirror):
+    assert main(["models", "pull", NAME, "hostile", "--sha256", "0" * 64]) != 0

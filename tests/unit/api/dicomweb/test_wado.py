@@ -53,6 +53,30 @@ def test_instances_as_they_were_stored(filled, path, count):
     assert {kind for kind, _ in found} == {f"application/dicom; transfer-syntax={IMPLICIT}"}
 
 
+@pytest.mark.parametrize("form", ["multipart", "single", "metadata"])
+def test_what_came_with_blank_uids_leaves_with_those_it_is_known_by(store, client, form):
+    (blank,) = make_series((1, 4, 4))
+    blank.file_meta.MediaStorageSOPClassUID, blank.file_meta.MediaStorageSOPInstanceUID = blank.SOPClassUID, SOP
+    content = content_of(blank)
+    content = content.replace(b"\x08\x00\x18\x00UI\x0e\x00" + SOP.encode() + b"\x00", b"\x08\x00\x18\x00UI\x00\x00")
+    assert store([content]).status_code == 202
+    if form == "metadata":
+        (header,) = get(client, INSTANCE + "/metadata").json()
+        assert header["00080018"]["Value"] == [SOP]
+        assert header["04000561"]["Value"][0]["04000563"]["Value"] == ["BitHive"]
+        return
+    accept = "application/dicom; transfer-syntax=*"
+    answer = get(
+        client, INSTANCE, accept if form == "single" else f'multipart/related; type="{accept[:17]}"; transfer-syntax=*'
+    )
+    assert answer.status_code == 200
+    given = answer.content if form == "single" else parts(answer)[0][1]
+    dataset = pydicom.dcmread(io.BytesIO(given))
+    assert dataset.SOPInstanceUID == SOP
+    (blanks,) = dataset.OriginalAttributesSequence[0].ModifiedAttributesSequence
+    assert [element.keyword for element in blanks] == ["SOPInstanceUID"]
+
+
 @pytest.mark.parametrize("accept", [None, "*/*", 'multipart/related; type="application/dicom"', "multipart/*"])
 def test_the_default_transfer_syntax_is_explicit(filled, accept):
     ((kind, content),) = parts(get(filled, INSTANCE, accept))

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cluster import protocol
+from tests.common.network import SHA256
 from tests.common.network_requests import ROOT, Ask, body_of, code, hello, lease, made, put
 from tests.common.network_server import Hub
 
@@ -63,3 +64,11 @@ def test_who_hangs_up_is_given_nothing(hub: Hub, ask: Ask) -> None:
     time.sleep(0.2)
     put(ask, made(hub))
     assert lease(ask, hub)["fencing_token"] == 1
+
+
+def test_warm_is_a_list_of_bundles(hub: Hub, ask: Ask) -> None:
+    ask("own", "POST", "/cells/hello", json=hello())
+    body = {"cell": hub.cells["own"], "warm": [], "wait_s": 0}
+    for wrong in ("x", None, ["x"], [SHA256.upper()], [1], [SHA256] * 1001):
+        assert code(ask("own", "POST", "/leases", json={**body, "warm": wrong})) == (400, "bad-message")
+    assert ask("own", "POST", "/leases", json={**body, "warm": [SHA256, "0" * 64]}).status_code == 204

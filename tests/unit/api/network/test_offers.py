@@ -109,3 +109,20 @@ def test_large_content_streams_quickly(hub: Hub, ask: Ask) -> None:
     print(f"81 MiB: PUT {put_s:.3f} s, GET {get_s:.3f} s")
     assert put_s < 5
     assert get_s < 5
+
+
+def test_what_no_cell_can_hold_is_refused_with_its_code(hub: Hub, ask: Ask) -> None:
+    huge = made(hub, memory_bytes=1 << 40)
+    assert ask("institution", "POST", "/offers", json=body_of(huge)).status_code == 201, "no cell is live: it waits"
+    ask("own", "POST", "/cells/hello", json=hello())
+    again = made(hub, memory_bytes=1 << 40)
+    answer = ask("institution", "POST", "/offers", json=body_of(again))
+    assert code(answer) == (422, "memory-too-small")
+    assert answer.json()["context"] == {"memory_bytes": 1 << 40}
+    assert ask("institution", "POST", "/offers", json=body_of(huge)).status_code == 200
+
+
+def test_an_offer_without_a_prediction_is_none(hub: Hub, ask: Ask) -> None:
+    body = body_of(made(hub))
+    del body["offer"]["memory_bytes"]
+    assert code(ask("institution", "POST", "/offers", json=body)) == (400, "bad-offer")

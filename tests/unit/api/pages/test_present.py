@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from api.pages import evidence, present
-from clinic.workitem import Event, Measured, Review, State, Workitem
+from clinic.workitem import Event, Measured, Reference, Review, State, Workitem
 from clinic.workitem_store import Kind, SeriesWatch, StudyEvent
+from pipelines.from_bundle import pipeline_of
+from tests.common.installed import installed
 
 INSTITUTION = "ins_00000000000000000000000001"
 ITEM = Workitem("wit_1", INSTITUTION, "1.2", "1.2.1", "intracranial_volume_t1", "0" * 64, "off_1", b"", 1000, 1000)
@@ -48,6 +50,22 @@ def test_a_measurement_says_what_it_is_and_what_it_is_not():
     assert (shown.name, shown.value, shown.unit) == ("Intracranial volume (TIV)", "1\u202f394", "ml")
     assert "never the volume of the brain" in shown.explained
     assert shown.plausible == "Passed the plausibility check (900 to 2\u202f100 ml)"
+
+
+def test_many_measurements_are_counted_and_named_as_they_were_written():
+    measured = tuple(Measured(f"s{number}_volume", f"Structure {number}", 0.5 * number, "mL") for number in range(104))
+    shown = present.analysis(replace(DONE, pipeline="gone", measured=measured))
+    assert (shown.headline, shown.counted) == ("104 structures", "104 structures")
+    assert [item.name for item in shown.measurements][:2] == ["Structure 0", "Structure 1"]
+    assert not shown.none_found
+
+
+def test_an_analysis_that_found_nothing_says_so():
+    report = Reference("sr", "1.2", "1.2.3", "1.2.3.4")
+    shown = present.analysis(replace(DONE, measured=(), references=(report,)))
+    assert (shown.none_found, shown.headline) == (True, "None found")
+    both = replace(DONE, references=(report, Reference("seg", "1.2", "1.2.4", "1.2.4.4")))
+    assert not present.analysis(both).none_found
 
 
 def test_superseded_analyses_are_left_out_unless_there_is_nothing_else():
@@ -118,3 +136,24 @@ def test_steps_under_way_show_what_is_still_to_come():
     shown = evidence.steps(RUNNING, [event(Kind.MATCHED, 1000), event(Kind.LEASED, 1100)])
     assert [step.tone for step in shown] == ["done", "now", "next", "next", "next", "next"]
     assert evidence.lasted(RUNNING, shown) == ""
+
+
+def test_what_was_put_right_is_said_in_words():
+    (step, *_) = evidence.steps(RUNNING, [event(Kind.MATCHED, 1000, corrected="tilt-corrected, unknown")])
+    assert step.note == "The gantry was tilted; the planes were moved into a rectangular block"
+
+
+def test_a_bundle_s_pipeline_is_called_what_the_bundle_says(tmp_path):
+    known = {"spleen_ct": pipeline_of(installed(tmp_path, "spleen_ct", title="Spleen CT"))}
+    measured = (Measured("spleen_volume", "Spleen", 210.4, "mL"),)
+    shown = present.analysis(replace(DONE, pipeline="spleen_ct", measured=measured), known=known)
+    assert (shown.title, shown.headline, shown.measurements[0].name) == ("Spleen CT", "210 ml", "Spleen")
+    assert present.analysis(replace(DONE, pipeline="spleen_ct", measured=measured)).title == "spleen_ct"
+
+
+def test_a_licence_that_was_not_accepted_is_the_reason_that_is_shown():
+    watch = SeriesWatch(INSTITUTION, "1.2", "1.2.1", 0, 0, True, 1)
+    told = {"intracranial_volume_t1": "other-modality", "liver_ct": "licence-not-accepted"}
+    code, reason = present.kept_reason(replace(watch, unmatched=told))
+    assert code == "licence-not-accepted"
+    assert "administrator" in reason

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from clinic.access_log import Access
 from tests.common.dicom_factory import INSTITUTION
 from tests.common.page_house import HOSTILE, OURS
@@ -170,3 +172,19 @@ def test_opening_is_logged(house, page):
 def test_roles_without_studies_do_not_see_them(browser):
     assert browser("auditor").get("/studies").status_code == 403
     assert browser("pacs").get("/studies").status_code == 403
+
+
+@pytest.mark.parametrize("count", [3, 25])
+def test_many_measurements_are_a_table_that_scrolls(house, page, count):
+    item = house.done_many(count)
+    text = page.get("/studies/1.2.3.100").text
+    assert ('<table class="measures' in text) is (count > 3)
+    assert f"{count} structures" in page.get("/studies").text
+    for one in item.measured:
+        assert one.name in text
+
+
+def test_a_study_in_which_nothing_was_found_says_so(house, page):
+    house.done_many(3, empty=(1, 2, 3))
+    assert "None of the structures that it looks for was found" in page.get("/studies/1.2.3.100").text
+    assert "None found" in page.get("/studies").text

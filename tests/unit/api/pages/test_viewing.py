@@ -21,33 +21,36 @@ def test_geometry_before_and_after_the_findings(house, page):
     before = geometry(page)
     assert before["size"] == [62, 66, 64]
     assert before["spacing_mm"] == pytest.approx([2.0, 2.0, 2.0])
-    assert before["overlay"] is None
+    assert (before["overlay"], before["labels"], before["segments"]) == (None, None, [])
     assert before["start"] == [31, 33, 32]
     assert before["windows"][0]["name"] == "Automatic"
     item = house.finish(*house.lease())
     after = geometry(page)
     assert after["overlay"] == item.workitem_id
-    assert after["colour"] == pytest.approx([64, 156, 255], abs=3)
+    assert after["labels"] == "uint8"
+    (segment,) = after["segments"]
+    assert (segment["number"], segment["name"]) == (1, "Intracranial volume")
+    assert segment["colour"] == pytest.approx([64, 156, 255], abs=3)
     assert "Overlay: the findings’ mask." in after["caption"]
 
 
 @pytest.mark.parametrize("plane", list(Plane))
-def test_slices_are_the_volumes_own_numbers_and_the_masks_bits(house, page, plane):
+def test_slices_are_the_volumes_own_numbers_and_the_segments(house, page, plane):
     item = house.done()
     shape = geometry(page)
     source = house.side.volumes.source(INSTITUTION, "1.2.3.100.1")
-    (segment,) = house.side.volumes.segments(item, source)
+    overlay = house.side.volumes.overlay(item, source)
     index = 20
     query = f"version={shape['version']}&overlay={shape['overlay']}"
     content = page.get(f"{SOURCE}/{plane}/{index}?{query}").content
     pixels, _ = cut(source.volume.array, source.volume.affine, plane, index)
-    bits, _ = cut(segment.array, source.volume.affine, plane, index)
+    numbers, _ = cut(overlay.array, source.volume.affine, plane, index)
     size = pixels.size * np.dtype(shape["dtype"]).itemsize
     found = np.frombuffer(content[:size], np.dtype(shape["dtype"]).newbyteorder("<")).reshape(pixels.shape)
     assert np.array_equal(found, pixels)
-    mask = np.unpackbits(np.frombuffer(content[size:], np.uint8), count=pixels.size).reshape(pixels.shape)
-    assert np.array_equal(mask.astype(bool), bits)
-    assert mask.any()
+    labels = np.frombuffer(content[size:], shape["labels"]).reshape(pixels.shape)
+    assert np.array_equal(labels, numbers)
+    assert labels.any()
 
 
 def test_slices_travel_compressed_where_the_browser_takes_it(house, page):
@@ -136,3 +139,23 @@ def test_a_rejected_overlay_says_so(house, page):
     form = {"workitem": item.workitem_id, "verdict": "reject", "reason": "leaks"}
     assert page.post("/studies/1.2.3.100/review", data=form, headers=OURS).status_code == 303
     assert "rejected findings" in geometry(page)["caption"]
+
+
+@pytest.mark.parametrize("count", [8, 25])
+def test_every_segment_has_its_number_name_and_colour(house, page, count):
+    house.done_many(count)
+    shape = geometry(page)
+    assert [item["number"] for item in shape["segments"]] == list(range(1, count + 1))
+    assert [item["name"] for item in shape["segments"]][:2] == ["structure 1", "structure 2"]
+    assert len({tuple(item["colour"]) for item in shape["segments"]}) == count
+    index = shape["start"][2]
+    content = page.get(f"{SOURCE}/axial/{index}?version={shape['version']}&overlay={shape['overlay']}").content
+    pixels = shape["size"][0] * shape["size"][1]
+    assert len(np.unique(np.frombuffer(content[-pixels:], shape["labels"]))) > 2
+
+
+def test_where_nothing_was_found_there_is_no_overlay(house, page):
+    house.done_many(3, empty=(1, 2, 3))
+    shape = geometry(page)
+    assert (shape["overlay"], shape["segments"]) == (None, [])
+    assert "Overlay" not in shape["caption"]

@@ -53,7 +53,7 @@ def test_long_names_are_cut():
 def test_a_file_has_its_meta_information_and_what_was_encoded_already():
     dataset = stamped(source_of(make_series()))
     last = b"\xe0\x7f\x10\x00OB\x00\x00\x02\x00\x00\x00ab"
-    written = file_of("sc", dataset, last)
+    written = file_of("sc", dataset, [last[:5], memoryview(last)[5:]])
     again = pydicom.dcmread(io.BytesIO(written.content))
     assert again.file_meta.MediaStorageSOPInstanceUID == again.SOPInstanceUID == written.sop_uid == "1.2.3"
     assert again.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1"

@@ -1,13 +1,14 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pydicom
 import pytest
 
 from clinic.writers import sc
-from inference.findings import Findings
+from inference.findings import Findings, Mask
 from tests.common.dicom_factory import make_series
-from tests.common.written import MEASUREMENT, PREVIEW, SEGMENT, context, findings_of, source_of
+from tests.common.written import MEASUREMENT, PREVIEW, SEGMENT, context, ellipsoid, findings_of, many, source_of
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +68,39 @@ def test_lossy_sources_are_told():
     }
     dataset = written(source_of(make_series((4, 30, 24), **lossy)))
     assert (dataset.LossyImageCompression, float(dataset.LossyImageCompressionRatio)) == ("01", 12.5)
+
+
+@pytest.mark.parametrize("count", [3, 25])
+def test_every_segment_has_its_outline_and_its_entry(source, count):
+    body = many(source, count)
+    image = sc.draw(PREVIEW, body.segments, body.measured, source, body.findings)
+    pixels = np.asarray(image).astype(int)
+    top = sc._BAND + sc._HEIGHT + 2 * sc._MARGIN
+    columns = (image.width - sc._MARGIN) // sc._ENTRY_WIDTH
+    assert image.height == top + -(-count // columns) * sc._ENTRY_HEIGHT
+    for segment in body.segments:
+        assert (np.abs(pixels[top:] - segment.colour_rgb).max(axis=2) == 0).sum() > 50, segment.label
+    drawn = [(np.abs(pixels[sc._BAND : top] - item.colour_rgb).max(axis=2) < 30).any() for item in body.segments]
+    assert sum(drawn) >= min(count, 8)
+
+
+def test_small_values_keep_their_figures_and_long_names_are_cut(source):
+    body = many(source, 3)
+    values = [
+        replace(item, value=value)
+        for item, value in zip(body.findings.measurements, (0.5432, 7.25, 1234.5), strict=True)
+    ]
+    findings = replace(body.findings, measurements=tuple(values))
+    entries = sc._entries(body.segments, body.measured, findings)
+    assert [shown for _, _, shown in entries] == ["0.54 mL", "7.2 mL", "1234 mL"]
+    long = [replace(item, label="x" * 64) for item in body.segments]
+    assert sc.draw(PREVIEW, long, body.measured, source, findings).height > sc._HEIGHT
+
+
+def test_overlapping_masks_are_all_seen(source):
+    small, large = ellipsoid(source.grid.shape, 0.15), ellipsoid(source.grid.shape, 0.8)
+    outputs = [replace(SEGMENT, mask="a", colour_rgb=(255, 0, 0)), replace(SEGMENT, mask="b", colour_rgb=(0, 255, 0))]
+    image = sc.draw(PREVIEW, outputs, [], source, Findings((Mask("a", small), Mask("b", large))))
+    pixels = np.asarray(image)[sc._BAND + sc._MARGIN : sc._BAND + sc._HEIGHT].astype(int)
+    for output in outputs:
+        assert (np.abs(pixels - output.colour_rgb).max(axis=2) < 40).sum() > 50

@@ -6,12 +6,12 @@ import numpy as np
 import pydicom
 import pytest
 
-from clinic.refusals import MisplacedFrame
-from clinic.writers import seg
+from clinic.refusals import MisplacedFrame, SegmentationTooLarge
+from clinic.writers import seg, seg_object
 from clinic.writers.source import Source, neutral_dataset
 from inference.findings import Findings, Mask
 from tests.common.dicom_factory import AXIAL, CORONAL, SAGITTAL, make_series
-from tests.common.written import SEGMENT, context, ellipsoid, findings_of, source_of
+from tests.common.written import SEGMENT, context, ellipsoid, findings_of, many, source_of
 
 OBLIQUE = (0.9990321764, -0.0217883752, 0.0382096472, 0.0265194769, 0.9914138703, -0.128043958)
 SHAPE = (9, 11, 7)
@@ -49,7 +49,7 @@ def test_the_frames_are_those_that_highdicom_would_write():
         source_images=[neutral_dataset(source, z) for z in range(SHAPE[0])],
         pixel_array=mask,
         segmentation_type="BINARY",
-        segment_descriptions=[seg._description(1, SEGMENT, context())],
+        segment_descriptions=[seg_object._description(1, SEGMENT, context())],
         series_instance_uid="2.25.1",
         series_number=1,
         sop_instance_uid="2.25.2",
@@ -165,3 +165,117 @@ def test_an_affine_of_another_plane_is_noticed():
     turned[:3, [0, 1]] = turned[:3, [1, 0]]
     with pytest.raises(MisplacedFrame):
         written(Source(source.grid, replace(source.volume, affine=turned)))
+
+
+@pytest.mark.parametrize(
+    ("count", "label_maps", "sop_class"),
+    [
+        (20, True, seg.SEGMENTATION_STORAGE),
+        (21, True, seg.LABEL_MAP_STORAGE),
+        (21, False, seg.SEGMENTATION_STORAGE),
+        (300, True, seg.LABEL_MAP_STORAGE),
+    ],
+)
+def test_many_segments_are_a_label_map_where_it_is_taken(count, label_maps, sop_class):
+    source = source_of(series(shape=(12, 30, 28)))
+    body = many(source, count, label_maps=label_maps)
+    made = seg.write(body.segments, source, body.findings, body.context)
+    assert made.sop_class == sop_class
+    dataset = pydicom.dcmread(io.BytesIO(made.content))
+    assert dataset.SOPClassUID == sop_class
+    volume = hd.seg.Segmentation.from_dataset(dataset).get_volume(combine_segments=True)
+    assert np.array_equal(np.unique(volume.array), np.arange(count + 1))
+    assert (volume.array != 0).sum() == (body.findings.labels.array != 0).sum()
+
+
+def test_the_frames_of_a_label_map_are_those_that_highdicom_would_write():
+    source = source_of(series(shape=(12, 30, 28)))
+    body = many(source, 25)
+    ours = pydicom.dcmread(io.BytesIO(seg.write(body.segments, source, body.findings, body.context).content))
+    theirs = hd.seg.Segmentation(
+        source_images=[neutral_dataset(source, z) for z in range(12)],
+        pixel_array=body.findings.labels.array,
+        segmentation_type="LABELMAP",
+        segment_descriptions=[
+            seg_object._description(number, output, body.context)
+            for number, output in enumerate(body.segments, start=1)
+        ],
+        series_instance_uid="2.25.1",
+        series_number=1,
+        sop_instance_uid="2.25.2",
+        instance_number=1,
+        manufacturer="",
+        manufacturer_model_name="",
+        software_versions="",
+        device_serial_number="",
+    )
+    assert ours.NumberOfFrames == theirs.NumberOfFrames == 12
+    assert ours.SegmentSequence == theirs.SegmentSequence
+    assert str(ours.SharedFunctionalGroupsSequence) == str(theirs.SharedFunctionalGroupsSequence)
+    for name in (
+        "PixelPaddingValue",
+        "BitsAllocated",
+        "SegmentsOverlap",
+        "DimensionOrganizationType",
+        "SegmentationType",
+    ):
+        assert ours[name].value == theirs[name].value
+
+    def place(group) -> tuple[float, ...]:
+        return tuple(float(item) for item in group.PlanePositionSequence[0].ImagePositionPatient)
+
+    frames = {
+        place(group): (frame, group)
+        for frame, group in zip(theirs.pixel_array, theirs.PerFrameFunctionalGroupsSequence, strict=True)
+    }
+    for frame, group in zip(ours.pixel_array, ours.PerFrameFunctionalGroupsSequence, strict=True):
+        expected, known = frames[place(group)]
+        assert np.array_equal(frame, expected)
+        assert group.DerivationImageSequence == known.DerivationImageSequence
+        assert group.keys() == known.keys()
+
+
+def test_overlapping_segments_are_never_a_label_map():
+    source = source_of(series())
+    outputs = [replace(SEGMENT, mask=f"m{number}") for number in range(21)]
+    masks = tuple(Mask(output.mask, ellipsoid(SHAPE, 0.9 - 0.01 * number)) for number, output in enumerate(outputs))
+    made = seg.write(outputs, source, Findings(masks), context())
+    assert made.sop_class == seg.SEGMENTATION_STORAGE
+    assert pydicom.dcmread(io.BytesIO(made.content)).SegmentsOverlap == "YES"
+
+
+def test_what_an_archive_does_not_take_is_not_written(monkeypatch):
+    source = source_of(series(shape=(12, 30, 28)))
+    body = many(source, 25, label_maps=False)
+    monkeypatch.setattr(seg, "HEADER_ELEMENTS_MAX", 1000)
+    with pytest.raises(SegmentationTooLarge):
+        seg.write(body.segments, source, body.findings, body.context)
+    allowed = replace(body.context, label_maps=True)
+    assert seg.write(body.segments, source, body.findings, allowed).sop_class == seg.LABEL_MAP_STORAGE
+    few = many(source, 20)
+    assert seg.write(few.segments, source, few.findings, few.context).sop_class == seg.LABEL_MAP_STORAGE
+    monkeypatch.setattr(seg, "INSTANCE_BYTES_MAX", 1 << 20)
+    with pytest.raises(SegmentationTooLarge):
+        seg.write(body.segments, source, body.findings, allowed)
+
+
+@pytest.mark.parametrize("count", [3, 25])
+def test_of_a_tilted_source_frames_lie_in_its_planes(count):
+    positions = [(-10, 0.3 * z, 2 * z) for z in range(10)]
+    source = source_of(make_series((10, 40, 31), (1, 1, 2), modality="CT", positions=positions))
+    body = many(source, count)
+    dataset = pydicom.dcmread(io.BytesIO(seg.write(body.segments, source, body.findings, body.context).content))
+    assert (dataset.Rows, dataset.Columns) == (40, 31)
+    places = {tuple(plane.position.tolist()) for plane in source.grid.planes}
+    for group in dataset.PerFrameFunctionalGroupsSequence:
+        assert tuple(float(item) for item in group.PlanePositionSequence[0].ImagePositionPatient) in places
+    held = sum(np.count_nonzero(source.plane(body.findings.labels.array, k)) for k in range(10))
+    assert np.count_nonzero(dataset.pixel_array) == held
+
+
+@pytest.mark.parametrize("count", [3, 25])
+def test_writing_many_again_gives_the_same_bytes(count):
+    source = source_of(series(shape=(12, 30, 28)))
+    body = many(source, count)
+    first, second = (seg.write(body.segments, source, body.findings, body.context) for _ in range(2))
+    assert first.content == second.content

@@ -7,7 +7,7 @@ from highdicom.sr import Comprehensive3DSR
 from clinic.writers import seg, sr
 from tests.common.dicom_factory import make_series
 from tests.common.loop_network import NODE
-from tests.common.written import MEASUREMENT, SEGMENT, context, findings_of, source_of
+from tests.common.written import MEASUREMENT, SEGMENT, as_frames, context, findings_of, many, source_of
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +82,40 @@ def test_a_verified_version_is_another_object_with_the_same_content(made):
     assert final.ContentSequence == draft.ContentSequence
     assert final.InstanceCreationDate > draft.InstanceCreationDate
     assert final.file_meta.MediaStorageSOPInstanceUID == "1.2.3.4"
+
+
+def test_many_structures_have_a_group_each_in_order():
+    source = source_of(make_series((12, 30, 28)))
+    body = many(source, 25)
+    segmentation = seg.write(body.segments, source, body.findings, body.context)
+    made = sr.write(body.measured, body.segments, segmentation, source, body.findings, body.context)
+    document = Comprehensive3DSR.from_dataset(pydicom.dcmread(io.BytesIO(made.content)))
+    groups = document.content.get_volumetric_roi_measurement_groups()
+    assert [group.tracking_identifier for group in groups] == [segment.label for segment in body.segments]
+    for number, (group, value) in enumerate(zip(groups, body.findings.measurements, strict=True), start=1):
+        assert group.referenced_segment.referenced_segment_numbers in (number, [number])
+        assert group.referenced_segment.referenced_sop_class_uid == seg.LABEL_MAP_STORAGE
+        assert group.get_measurements()[0].value == pytest.approx(value.value, rel=1e-5)
+    again = sr.write(body.measured, body.segments, segmentation, source, body.findings, body.context)
+    assert again.content == made.content
+
+
+@pytest.mark.parametrize("frames", [False, True])
+def test_what_is_absent_is_said_to_be_absent(frames):
+    series = make_series((6, 8, 7))
+    source = source_of([as_frames(series)] if frames else series)
+    body = many(source, 3)
+    made = sr.write_absent(body.segments, source, body.context)
+    dataset = pydicom.dcmread(io.BytesIO(made.content))
+    container = dataset.ContentSequence[-1]
+    assert container.ConceptNameCodeSequence[0].CodeMeaning == "Qualitative Evaluations"
+    *told, sentence = container.ContentSequence
+    assert [item.ConceptCodeSequence[0].CodeValue for item in told] == ["272519000"] * 3
+    assert sentence.TextValue == "Looked for, not found: structure 1, structure 2, structure 3."
+    assert "MeasuredValueSequence" not in str(dataset)
+    (study,) = dataset.CurrentRequestedProcedureEvidenceSequence
+    named = [item.ReferencedSOPInstanceUID for item in study.ReferencedSeriesSequence[0].ReferencedSOPSequence]
+    assert sorted(named) == sorted({row.sop_uid for row in source.grid.rows})
+    assert sr.write_absent(body.segments, source, body.context).content == made.content
+    final = sr.verified(made.content, "1.2.3.4", "Berg^", "Hospital", 1_900_000_000_000)
+    assert pydicom.dcmread(io.BytesIO(final.content)).VerificationFlag == "VERIFIED"

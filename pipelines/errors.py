@@ -1,0 +1,21 @@
+"""Why a bundle gives no pipeline."""
+
+from __future__ import annotations
+
+from bithive.errors import Refused
+
+
+class NoPipeline(Refused):
+    code, title = "no-pipeline", "The bundle gives no pipeline"
+
+
+class ModalityUnserved(NoPipeline):
+    code, title = "modality-unserved", "The bundle is for another modality than CT or MR"
+
+
+class SeveralInputs(NoPipeline):
+    code, title = "several-inputs", "The bundle needs more than one image at once"
+
+
+class StructuresAbsent(NoPipeline):
+    code, title = "structures-absent", "The bundle names no structures that could become segments"
