@@ -39,7 +39,7 @@ from tests.common.external import find
 from tests.common.hub import Hub
 from tests.common.servers import wait_until
 
-TARGET = 1.5
+TARGET = 1.0
 POLL_S = 0.02
 TIMEOUT_S = 120.0
 _SHOWN_BYTES_MIN = 100 * 2**20

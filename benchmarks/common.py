@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RUNS = 5
 BOUNDARY = "bithive-benchmark-boundary"
 CONTENT_TYPE = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 140)
 
 
 def study_folder() -> Path:
