@@ -139,8 +139,10 @@ def label_volume(
                 channels = block.room.shape[0] + (decision.kind == "threshold")
                 if channels - 1 > np.iinfo(into.dtype).max:
                     raise BundleRefused("a network has more classes than the labels can tell apart")
-                make = _Linear if restore.interpolate else _Nearest
-                writer = make(grid, extent, order, decision, restore.axes, into, pool)
+                if restore.interpolate:
+                    writer = _Linear(grid, extent, order, decision, restore.axes, into, pool)
+                else:
+                    writer = _Nearest(grid, decision, restore.axes, into, pool)
             writer.write(block)
 
 
@@ -189,14 +191,11 @@ class _Nearest:
     def __init__(
         self,
         grid: Size,
-        extent: Size,
-        order: Order,
         decision: Decision,
         axes: tuple[AxisMap, AxisMap, AxisMap],
         into: Labels,
         pool: ThreadPoolExecutor,
     ) -> None:
-        del extent, order
         self._decision, self._into, self._pool = decision, into, pool
         self._nearest = [
             np.rint(axis.coordinates(points)).astype(np.intp) for axis, points in zip(axes, grid, strict=True)
