@@ -21,7 +21,7 @@ PYTHON ?= $(shell for name in python3 python3.11 python3.12 python3.13 python3.1
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PACKAGES := bithive models inference pipelines clinic cluster economy api
-CODE := $(PACKAGES) tests benchmarks
+CODE := $(PACKAGES) tests benchmarks training examples
 
 demo: base
 	$(BIN)/bithive demo $(ARGS)

@@ -33,6 +33,10 @@ class AccountAbsent(NotFound):
     code, title = "account-absent", "There is no account of that name"
 
 
+class PipelineAbsent(NotFound):
+    code, title = "pipeline-absent", "There is no pipeline of that name"
+
+
 class SideAbsent(NotFound):
     code, title = "side-absent", "This process does not serve that side"
 

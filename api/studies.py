@@ -160,6 +160,8 @@ def workitem_json(item: Workitem, services: Services) -> dict[str, Any]:
         "changed_ms": item.changed_ms,
         "accepted_ms": item.accepted_ms,
         "measured": [asdict(measured) for measured in item.measured],
+        "statements": [asdict(statement) for statement in item.statements],
+        "remarks": list(item.remarks),
         "references": [asdict(reference) for reference in item.references],
         "receipt": item.receipt,
         "superseded_by": item.superseded_by,

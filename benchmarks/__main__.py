@@ -5,7 +5,15 @@ from __future__ import annotations
 import importlib
 import sys
 
-ALL = ("bench_stow", "bench_main_job", "bench_postprocessing", "bench_engines", "bench_memory")
+ALL = (
+    "bench_stow",
+    "bench_main_job",
+    "bench_planar",
+    "bench_pipelines",
+    "bench_postprocessing",
+    "bench_engines",
+    "bench_memory",
+)
 
 
 def main(names: list[str]) -> int:

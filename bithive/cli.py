@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "submit": ("api.commands.submit", "Send a folder or zip of DICOM files to a hub, as a PACS would."),
     "ledger": ("api.commands.ledger", "Check, close and read the ledger."),
     "models": ("api.commands.models", "List, fetch and verify models."),
+    "pipelines": ("api.commands.pipelines", "List, check and show pipelines, this site's own among them."),
     "account": ("api.commands.account", "Who may sign in: add, list, disable, link."),
     "migrate": ("api.commands.migrate", "Bring the databases to this version's schema."),
     "settings": ("api.commands.settings", "Show the effective settings, secrets masked."),

@@ -62,6 +62,8 @@ ALLOWED = frozenset(
         "free_bytes",
         "exit_code",
         "url_scheme",
+        "file",
+        "line",
     }
 )
 

@@ -84,6 +84,30 @@ class ClinicSettings(_Section):
     )
     network_url: str | None = Field(None, description="Address of the network side; this process's own when absent.")
     network_token: SecretStr | None = Field(None, description="Credential for a remote network side.")
+    pipelines: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Pipelines that are on, joined by commas or a JSON list; all whose weights are here when empty.",
+    )
+    pipeline_files: Path | None = Field(
+        None, description="Folder of this site's own pipelines (YAML); `pipelines` in the state folder when absent."
+    )
+
+    @field_validator("pipelines", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """A JSON list, or names with commas, colons or blanks between them."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return tuple(name for name in re.split(r"[,:\s]+", value) if name)
+
+    @field_validator("pipelines")
+    @classmethod
+    def _names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{2,63}", name) for name in names):
+            raise ValueError("a pipeline's name has 3 to 64 letters, digits and underscores")
+        return names
 
 
 class NetworkSettings(_Section):
@@ -106,7 +130,8 @@ class CellSettings(_Section):
     slots: int = Field(1, ge=1, le=200, description="Attempts taken at once.")
     threads: int = Field(0, ge=0, le=1024, description="Processor threads a replica uses; 0 for all of them.")
     engine: Literal["auto", "torch", "onnxruntime", "openvino"] = Field(
-        "auto", description="Inference engine; auto takes the fastest measured here whose parity the bundle accepts."
+        "auto",
+        description="Inference engine; auto takes the fastest measured here whose parity the bundle accepts. Rules need none.",
     )
     memory_bytes: int = Field(
         0,
@@ -199,6 +224,11 @@ class Settings(BaseSettings):
     def model_store(self) -> Path:
         """The content-addressed store of weights."""
         return self.models.store or self.state / "models"
+
+    @property
+    def pipeline_files(self) -> Path:
+        """The folder of this site's own pipelines."""
+        return self.clinic.pipeline_files or self.state / "pipelines"
 
     def database_url(self, name: Literal["clinic", "network", "ledger", "accounts"]) -> str:
         """SQLAlchemy address of one of the databases."""

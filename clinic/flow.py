@@ -273,8 +273,13 @@ class Flow:
         """Load what the first findings would otherwise wait for."""
         if not self._warm:
             self._warm = True
-            for pipeline in list(self._means.repertoire().pipelines.values())[:1]:
-                warm(pipeline)
+            on = [pipeline for pipeline in self._means.repertoire().pipelines.values() if not pipeline.withheld]
+            written: set[type] = set()
+            for pipeline in on:
+                kinds = {type(output) for output in pipeline.outputs}
+                if not kinds <= written:
+                    warm(pipeline)
+                    written |= kinds
 
 
 def _acknowledge(means: Means, item: Workitem) -> None:

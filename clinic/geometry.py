@@ -57,6 +57,9 @@ class SourcePlane:
         Rows and Columns.
     attributes
         What the header says of this image, DICOM JSON Model: of a frame, its functional groups before the rest.
+    view
+        Of a planar image, from which side it was taken (`clinic.views.view_of`). Position and cosines of such an image
+        are NaN; its spacing is 1 where it is not known.
     """
 
     row: InstanceRow
@@ -66,6 +69,7 @@ class SourcePlane:
     spacing_mm: tuple[float, float]
     size: tuple[int, int]
     attributes: Mapping[str, Any]
+    view: str = ""
 
     @property
     def normal(self) -> Vector:
@@ -93,6 +97,9 @@ class Grid:
         How the planes become the Volume; None when plane k is the Volume's slice k as it stands.
     warnings
         Codes of what was put right, in the order of `clinic.refusals.CORRECTIONS`.
+    planar
+        Whether these are planar images (`clinic.planar`): plane k may be smaller than the Volume's slice k, whose
+        right and bottom are then black, and nothing lies anywhere in a patient.
     """
 
     planes: tuple[SourcePlane, ...]
@@ -101,6 +108,7 @@ class Grid:
     duplicates: int = 0
     straightening: Straightening | None = None
     warnings: tuple[str, ...] = ()
+    planar: bool = False
 
     @property
     def rows(self) -> tuple[InstanceRow, ...]:
@@ -110,7 +118,7 @@ class Grid:
     @property
     def stack_shape(self) -> tuple[int, int, int]:
         """(planes, rows, columns) of the source."""
-        return (len(self.planes), *self.planes[0].size)
+        return self.shape if self.planar else (len(self.planes), *self.planes[0].size)
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:

@@ -9,9 +9,11 @@ from itertools import pairwise
 from typing import Any
 
 from bithive.errors import Refused
+from clinic import planar, planar_reader
 from clinic.elements import integer, number, text, values
 from clinic.geometry import Grid, SourcePlane, arrange, distance_mm, planes_of
 from clinic.instance import InstanceRow
+from clinic.views import laterality_of, view_of
 from pipelines.series import SeriesHeader
 
 _PULSES = {"SPIN": ("SE",), "GRADIENT": ("GR",), "BOTH": ("SE", "GR")}
@@ -42,6 +44,7 @@ _REGIONS = {
     "T-D2220": "SHOULDER",
 }
 """Body parts by their codes (PS3.16 CID 4, Annex L), as far as a selector tells them apart."""
+_PLANES, _ALONG_MIN = ("sagittal", "coronal", "axial"), 0.866
 _AGE_YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
@@ -62,6 +65,8 @@ def series_header(rows: Sequence[InstanceRow]) -> SeriesHeader:
         Every instance of one series; at least one.
     """
     assert rows, "a series has instances"
+    if planar.is_planar(rows):
+        return _planar_header(rows)
     planes = _planes(rows)
     head: Mapping[str, Any] = planes[0].attributes if planes else rows[0].header
     grid = _grid(rows)
@@ -86,18 +91,67 @@ def series_header(rows: Sequence[InstanceRow]) -> SeriesHeader:
         depth_mm=depth,
         gap_free=grid is not None,
         corrections=grid.warnings if grid else (),
-        patient_age_years=_age_years(head),
+        patient_age_years=age_years(head),
         contrast=bool(text(head, "00180010") or values(head, "00180012")),
+        plane=_plane(planes[0]) if planes else "",
     )
 
 
 def geometry_refusal(rows: Sequence[InstanceRow]) -> str | None:
     """The code of why these instances form no volume, or None if they do."""
     try:
-        arrange(rows)
+        if planar.is_planar(rows):
+            _readable(rows)
+        else:
+            arrange(rows)
     except Refused as refusal:
         return refusal.code
     return None
+
+
+def _readable(rows: Sequence[InstanceRow]) -> Grid:
+    """The images of a planar series, each of a kind that is read as far as its header says."""
+    grid = planar.arrange(rows)
+    for plane in grid.planes:
+        if plane.frame <= 1:
+            planar_reader.check(plane)
+    return grid
+
+
+def _planar_header(rows: Sequence[InstanceRow]) -> SeriesHeader:
+    """The facts of a planar series; where its images differ, what keeps it from being taken for what it is not."""
+    ordered = planar.ordered(rows)
+    heads, head = [row.header for row in ordered], ordered[0].header
+    try:
+        grid: Grid | None = _readable(rows)
+    except Refused:
+        grid = None
+    views = frozenset(view_of(header) for header in heads)
+    spacings = {planar.spacing_mm(header) for header in heads}
+    shared = next(iter(spacings)) if len(spacings) == 1 else None
+    return SeriesHeader(
+        series_uid=ordered[0].series_uid,
+        modality=text(head, "00080060"),
+        sop_classes=frozenset(row.sop_class for row in rows),
+        body_part=" ".join(dict.fromkeys(part for header in heads if (part := _body_part(header)))),
+        series_description=text(head, "0008103E"),
+        protocol_name=text(head, "00181030"),
+        image_type=tuple(dict.fromkeys(str(item) for header in heads for item in values(header, "00080008"))),
+        instances=len(rows),
+        rows=max(integer(header, "00280010") for header in heads),
+        columns=max(integer(header, "00280011") for header in heads),
+        spacing_mm=(shared[1], shared[0], 1.0) if shared else None,
+        gap_free=grid is not None,
+        corrections=grid.warnings if grid else (),
+        patient_age_years=age_years(head),
+        contrast=any(text(header, "00180010") or values(header, "00180012") for header in heads),
+        planar=True,
+        views=frozenset() if views == {""} else views,
+        colour=any(not text(header, "00280004").startswith("MONOCHROME") for header in heads),
+        laterality=" ".join(sorted({side for header in heads if (side := laterality_of(header))})),
+        for_processing=any(planar.is_for_processing(row) for row in rows),
+        frames=sum(max(1, integer(header, "00280008")) for header in heads),
+    )
 
 
 def _planes(rows: Sequence[InstanceRow]) -> list[SourcePlane]:
@@ -133,6 +187,12 @@ def _rough_spacing(planes: Sequence[SourcePlane]) -> tuple[float, float, float] 
     return (column_mm, row_mm, step)
 
 
+def _plane(first: SourcePlane) -> str:
+    """How slices lie, by the axis of the patient (LPS) that their normal is within 30 degrees of."""
+    across = [abs(float(part)) for part in first.normal]
+    return next((name for name, part in zip(_PLANES, across, strict=True) if part >= _ALONG_MIN), "oblique")
+
+
 def _either(head: Mapping[str, Any], *tags: str) -> float | None:
     """The first of several elements that has a number: enhanced objects name theirs otherwise."""
     return next((found for tag in tags if (found := number(head, tag)) is not None), None)
@@ -154,7 +214,7 @@ def _body_part(head: Mapping[str, Any]) -> str:
     return stated or (_REGIONS.get(text(items[0], "00080100"), "") if items and isinstance(items[0], Mapping) else "")
 
 
-def _age_years(header: Mapping[str, Any]) -> float | None:
+def age_years(header: Mapping[str, Any]) -> float | None:
     """Patient's Age (0010,1010), else from birth date (0010,0030) and study date (0008,0020)."""
     stated = text(header, "00101010")
     if stated[:-1].isdigit() and stated[-1] in _AGE_YEARS:

@@ -16,6 +16,7 @@ from clinic.refusals import NetworkUnreachable, StaleWorkitem
 from clinic.volumes import Volumes
 from clinic.workitem import Workitem
 from clinic.workitem_store import Change, Kind, StudyEvent, WorkitemStore
+from clinic.writers.source import Source
 from models.bundle import Bundle
 from models.errors import BundleAbsent
 from pipelines.catalog import Repertoire
@@ -71,6 +72,14 @@ class Means:
         if pipeline is None or bundle is None or bundle.version != pipeline.bundle_version:
             raise BundleAbsent
         return pipeline, bundle
+
+    def source(self, item: Workitem) -> Source:
+        """The series of a Workitem with its Volume: of a planar one, those views that its pipeline takes.
+
+        Raises as `pipeline` and `clinic.volumes.Volumes.source`.
+        """
+        views = self.pipeline(item)[0].selector.image_views
+        return self.volumes.source(item.institution, item.series_uid, item.input_digest, views)
 
     def update(
         self,

@@ -57,7 +57,7 @@ def offer(means: Means, item: Workitem) -> None:
     start_s = means.clock.monotonic_s()
     network = means.network(item.institution)
     pipeline, bundle = means.pipeline(item)
-    source = means.volumes.source(item.institution, item.series_uid, item.input_digest)
+    source = means.source(item)
     if item.offer is not None and item.offer["deadline_ms"] - means.clock.now_ms() < _LEFT_MS_MIN:
         network.withdraw(item.offer_id)
         item = _renewed(means, item)

@@ -73,14 +73,25 @@ def pixel_form(attributes: Mapping[str, Any], unit: str) -> PixelForm:
     UnsupportedPixels
         If they are colour, floating point, of an unusual depth, or have a look-up table for a meaning.
     """
-    allocated, stored = elements.integer(attributes, "00280100"), elements.integer(attributes, "00280101")
     photometric = elements.text(attributes, "00280004")
     if elements.integer(attributes, "00280002") != 1 or photometric not in _GREY:
         raise refusals.UnsupportedPixels("the images are not grey")
-    if allocated not in (8, 16) or not 1 <= stored <= allocated:
-        raise refusals.UnsupportedPixels("the pixel depth is neither 8 nor 16 bits")
     if "00283000" in attributes:
         raise refusals.UnsupportedPixels("pixel values get their meaning from a look-up table")
+    return cell_form(attributes, inverted=photometric == "MONOCHROME1" and unit != "HU")
+
+
+def cell_form(attributes: Mapping[str, Any], *, inverted: bool = False) -> PixelForm:
+    """The cell of one sample and its rescale, whatever it is the sample of.
+
+    Raises
+    ------
+    UnsupportedPixels
+        If it is floating point, of an unusual depth, or impossible.
+    """
+    allocated, stored = elements.integer(attributes, "00280100"), elements.integer(attributes, "00280101")
+    if allocated not in (8, 16) or not 1 <= stored <= allocated:
+        raise refusals.UnsupportedPixels("the pixel depth is neither 8 nor 16 bits")
     high = elements.number(attributes, "00280102")
     slope, intercept = elements.number(attributes, "00281053"), elements.number(attributes, "00281052")
     form = PixelForm(
@@ -88,7 +99,7 @@ def pixel_form(attributes: Mapping[str, Any], unit: str) -> PixelForm:
         bits_stored=stored,
         high_bit=stored - 1 if high is None else int(high),
         signed=elements.integer(attributes, "00280103") == 1,
-        inverted=photometric == "MONOCHROME1" and unit != "HU",
+        inverted=inverted,
         slope=1.0 if slope is None else slope,
         intercept=0.0 if intercept is None else intercept,
     )

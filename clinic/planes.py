@@ -29,12 +29,15 @@ Colour = tuple[int, int, int]
 
 
 class Plane(StrEnum):
-    """The three planes of the body."""
+    """The three planes of the body; of planar images there is only the image itself."""
 
     AXIAL = "axial"
     CORONAL = "coronal"
     SAGITTAL = "sagittal"
+    FRAME = "frame"
 
+
+BODY_PLANES = (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL)
 
 _LEFT, _BACK, _HEAD = 0, 1, 2
 _LAYOUT: dict[Plane, tuple[int, int, int, bool]] = {
@@ -92,7 +95,7 @@ class PlaneCount:
     ----------
     plane, count
         Which, how many. Axial ones count from the feet up, coronal ones from front to back, sagittal ones from right to
-        left.
+        left; planar images in their order.
     spacing_mm
         Distance of neighbouring planes.
     width_mm, height_mm
@@ -108,6 +111,10 @@ class PlaneCount:
 
 def counts(volume: Volume) -> tuple[PlaneCount, ...]:
     """The planes that a volume has."""
+    if volume.planar:
+        frames, rows, columns = volume.array.shape
+        x, y, step = volume.spacing_mm
+        return (PlaneCount(Plane.FRAME, frames, step, columns * x, rows * y),)
     body = Body.of(volume.affine)
     size = [volume.array.shape[axis] for axis in body.axes]
     found = []
@@ -117,6 +124,18 @@ def counts(volume: Volume) -> tuple[PlaneCount, ...]:
             PlaneCount(plane, size[across], spacing[across], size[right] * spacing[right], size[down] * spacing[down])
         )
     return tuple(found)
+
+
+def slice_of(volume: Volume, plane: Plane, index: int) -> tuple[Pixels, tuple[float, float]]:
+    """One plane of a volume, or one planar image. As `cut`; also raises `NoPlane` when it has none of that kind."""
+    if volume.planar != (plane is Plane.FRAME):
+        raise NoPlane(count=0)
+    if not volume.planar:
+        return cut(volume.array, volume.affine, plane, index)
+    if not 0 <= index < len(volume.array):
+        raise NoPlane(count=len(volume.array))
+    x, y, _ = volume.spacing_mm
+    return volume.array[index], (y, x)
 
 
 def cut(array: Pixels, affine: npt.NDArray[np.float64], plane: Plane, index: int) -> tuple[Pixels, tuple[float, float]]:
@@ -179,7 +198,12 @@ def middle(mask: Pixels, affine: npt.NDArray[np.float64], *others: Pixels) -> di
 
 
 def window_of(volume: Volume) -> tuple[float, float]:
-    """A grey window (centre, width) to begin with: soft tissue for Hounsfield units, else the 1 to 99.5 percentiles."""
+    """A grey window (centre, width) to begin with: soft tissue for Hounsfield units, planar images as they are, else the 1
+    to 99.5 percentiles.
+    """
+    if volume.planar:
+        white = float(np.iinfo(volume.array.dtype).max)
+        return (white / 2, white)
     if volume.unit == "HU":
         return _HU_WINDOW
     flat = volume.array.reshape(-1)

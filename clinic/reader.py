@@ -2,7 +2,8 @@
 
 Uncompressed little-endian pixels are read from the stored file straight into their place in the array, by several
 threads; everything else goes through pydicom's decoders, frame by frame. Each file's SHA-256 is checked on the way.
-Planes that lean or lie unevenly are then straightened (`clinic.straighten`).
+Planes that lean or lie unevenly are then straightened (`clinic.straighten`). Planar images go to
+`clinic.planar_reader`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,10 +22,11 @@ from pydicom.pixels import iter_pixels
 from bithive.blobs import Blobs, read_verified
 from bithive.errors import DigestMismatch
 from bithive.limits import PAYLOAD_BYTES_MAX, VOLUME_AXIS_VOXELS_MAX
-from clinic import refusals
+from clinic import planar_reader, refusals
 from clinic.geometry import Grid, SourcePlane, arrange
 from clinic.instance import InstanceRow
 from clinic.pixels import PixelForm, Pixels, dtype_of, fits, give_meaning, padding, pixel_form, unit_of
+from clinic.planar import is_planar
 from inference.volume import Volume
 
 NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1"})
@@ -36,7 +38,9 @@ _CELLS_KEPT = NATIVE | {"1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.84
 _CHUNK_BYTES = 1 << 20
 
 
-def read(rows: Sequence[InstanceRow], blobs: Blobs, threads: int = 4) -> tuple[Grid, Volume]:
+def read(
+    rows: Sequence[InstanceRow], blobs: Blobs, threads: int = 4, views: Collection[str] = ()
+) -> tuple[Grid, Volume]:
     """Read a series.
 
     Parameters
@@ -47,12 +51,14 @@ def read(rows: Sequence[InstanceRow], blobs: Blobs, threads: int = 4) -> tuple[G
         Where their files are.
     threads
         How many files are read at once.
+    views
+        Of a planar series, the views that are taken; all of them when empty.
 
     Returns
     -------
     tuple
         The block that the images form, and the Volume: axes (z, y, x), affine in LPS millimetres; int16, uint16 or
-        uint8 where values are whole and fit, else float32.
+        uint8 where values are whole and fit, else float32. Planar images: `clinic.planar_reader.read`.
 
     Raises
     ------
@@ -61,6 +67,8 @@ def read(rows: Sequence[InstanceRow], blobs: Blobs, threads: int = 4) -> tuple[G
     DigestMismatch
         If a stored file has changed.
     """
+    if is_planar(rows):
+        return planar_reader.read(rows, blobs, threads, views)
     grid = arrange(rows, lambda one, other: _same_pixels(one, other, blobs))
     unit = unit_of([plane.attributes for plane in grid.planes])
     forms = [pixel_form(plane.attributes, unit) for plane in grid.planes]

@@ -18,6 +18,13 @@ CORRECTIONS = {
 """What was put right in a series before it was analysed: code and sentence of each warning in `Grid.warnings`."""
 
 
+REMARKS = {
+    "outside-population": "The patient is outside the intended population, or the age is not known: this was not "
+    "validated for such patients, and nothing is flagged.",
+}
+"""What has to be said with findings: code and sentence of each of `Workitem.remarks`."""
+
+
 class NoGeometry(Refused):
     code, title = "no-geometry", "The images do not say where they lie in the patient"
 
@@ -78,6 +85,18 @@ class MultiFrame(Refused):
     code, title = "multi-frame", "The multi-frame image does not say of each frame where it lies"
 
 
+class ForProcessing(Refused):
+    code, title = "for-processing", "The image is raw detector output, not meant to be looked at"
+
+
+class NoView(Refused):
+    code, title = "other-view", "No image of the series was taken from the side that is needed"
+
+
+class TooManyFrames(Refused):
+    code, title = "too-many-frames", "The series holds more images than are analysed at once"
+
+
 class VolumeTooLarge(Refused):
     code, title = "volume-too-large", "The images are more than a volume may hold"
 
@@ -124,6 +143,10 @@ class MisplacedFrame(Fault):
 
 class SegmentationTooLarge(Refused):
     code, title = "segmentation-too-large", "The segmentation is larger than an archive takes as one instance"
+
+
+class MapTooLarge(Refused):
+    code, title = "map-too-large", "The parametric map is larger than an archive takes as one instance"
 
 
 class NetworkUnreachable(Unavailable):

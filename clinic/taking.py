@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection
+from typing import Any
 
 from bithive.envelope import open_all
 from bithive.keys import keyed_digest
@@ -15,16 +16,17 @@ from bithive.log import get
 from bithive.offer import Offer
 from bithive.receipt import Receipt
 from clinic import writers
+from clinic.checking import check_findings
 from clinic.means import Means, keys_of
 from clinic.network import NetworkEvent
 from clinic.offering import opened
 from clinic.refusals import FindingsRefused, OfferExhausted, ResultsNotStored
+from clinic.statements import measured_of, remarks_of, statements_of
 from clinic.uids import ResultUids
-from clinic.workitem import Duty, Event, Measured, Reference, State, Workitem
+from clinic.workitem import Duty, Event, Reference, State, Workitem
 from clinic.workitem_store import Change, Kind, StudyEvent, Which
-from clinic.writers import Context, Source, Written
+from clinic.writers import Context, Written
 from inference.findings import Findings
-from pipelines.outputs import MeasurementOutput, SegmentOutput
 from pipelines.spec import Pipeline
 
 LEASED, CHECKED = "leased", "checked"
@@ -61,7 +63,7 @@ def take(means: Means, item: Workitem) -> None:
     start_s = means.clock.monotonic_s()
     pipeline, _ = means.pipeline(item)
     receipt = check_receipt(item)
-    source = means.volumes.source(item.institution, item.series_uid, item.input_digest)
+    source = means.source(item)
     content = _fetch(means, item, receipt)
     findings = Findings.from_bytes(content, source.grid.shape)
     there = check_findings(findings, pipeline, source)
@@ -77,7 +79,7 @@ def take(means: Means, item: Workitem) -> None:
     )
     written = writers.write(source, findings, context, there)
     store(means, item.institution, written)
-    _complete(means, item, measured(pipeline, findings, there), written)
+    _complete(means, item, told(pipeline, findings, there, source.age_years), written)
     spent_ms = round((means.clock.monotonic_s() - start_s) * 1000)
     get().info("workitem.completed", workitem=item.workitem_id, attempt=item.attempt_id, duration_ms=spent_ms)
 
@@ -107,56 +109,14 @@ def check_receipt(item: Workitem) -> Receipt:
     return receipt
 
 
-def check_findings(findings: Findings, pipeline: Pipeline, source: Source) -> frozenset[str]:
-    """Everything the pipeline declares is there, unless it may be absent, and nothing else, in the Volume's geometry.
-
-    Returns
-    -------
-    frozenset
-        The masks and structures that have a voxel.
-
-    Raises
-    ------
-    FindingsRefused
-        If a mask or label map is of another geometry; if a structure is not declared; if one that must be there is
-        absent or empty; if a measurement of what is there is absent, or of another unit or mask.
-    """
-    declared = {output.mask: output for output in pipeline.outputs if isinstance(output, SegmentOutput)}
-    if any(key not in declared for key in findings.structures):
-        raise FindingsRefused("a structure is not one that the pipeline declares")
-    shapes = [mask.array.shape for mask in findings.masks]
-    if findings.labels is not None:
-        shapes.append(findings.labels.array.shape)
-    if any(shape != source.grid.shape for shape in shapes):
-        raise FindingsRefused("a mask is of another geometry")
-    there = writers.present(findings)
-    if any(key not in there and not output.may_be_absent for key, output in declared.items()):
-        raise FindingsRefused("a mask is absent or empty")
-    for output in pipeline.outputs:
-        if isinstance(output, MeasurementOutput) and (output.mask in there or output.mask not in declared):
-            _check_measurement(findings, output)
-    return there
-
-
-def _check_measurement(findings: Findings, output: MeasurementOutput) -> None:
-    found = findings.measurement(output.measurement)
-    if found is None and output.may_be_absent:
-        return
-    if found is None or found.unit != output.unit.value or found.mask not in (None, output.mask):
-        raise FindingsRefused("a measurement is absent, or of another unit or mask")
-
-
-def measured(pipeline: Pipeline, findings: Findings, there: Collection[str]) -> tuple[Measured, ...]:
-    """The measured outputs of what is there, as pages show them."""
-    labels = {item.mask: item.label for item in pipeline.outputs if isinstance(item, SegmentOutput)}
-    found = [
-        (item, findings.measurement(item.measurement))
-        for item in pipeline.outputs
-        if isinstance(item, MeasurementOutput) and item.mask in there
-    ]
-    return tuple(
-        Measured(item.measurement, labels[item.mask], value.value, value.unit) for item, value in found if value
-    )
+def told(pipeline: Pipeline, findings: Findings, there: Collection[str], age_years: float | None) -> dict[str, Any]:
+    """What a Workitem says of its Findings: `measured`, `statements` and `remarks`, as pages show them."""
+    remarks = remarks_of(pipeline, age_years)
+    return {
+        "measured": measured_of(pipeline, findings, there),
+        "statements": statements_of(pipeline, findings, remarks),
+        "remarks": remarks,
+    }
 
 
 def store(means: Means, institution: str, written: list[Written]) -> None:
@@ -179,7 +139,7 @@ def _fetch(means: Means, item: Workitem, receipt: Receipt) -> bytearray:
     return content
 
 
-def _complete(means: Means, item: Workitem, values: tuple[Measured, ...], written: list[Written]) -> None:
+def _complete(means: Means, item: Workitem, said: dict[str, Any], written: list[Written]) -> None:
     references = tuple(Reference(one.kind, one.sop_class, one.series_uid, one.sop_uid) for one in written)
     events = (
         means.event(item, Kind.WRITTEN, objects=len(written)),
@@ -190,7 +150,7 @@ def _complete(means: Means, item: Workitem, values: tuple[Measured, ...], writte
         if now.state is not State.IN_PROGRESS or now.attempt_id != item.attempt_id:
             return None
         members = {"duty": Duty.ACKNOWLEDGE, "due_ms": 0, "stage": None, "fraction": 1.0}
-        return now.after(Event.COMPLETE, means.clock.now_ms(), measured=values, references=references, **members)
+        return now.after(Event.COMPLETE, means.clock.now_ms(), references=references, **said, **members)
 
     means.update(item, step, *events, taken=item.attempt_id)
 

@@ -45,7 +45,7 @@ class ResultUids:
         Parameters
         ----------
         kind
-            Which object: `seg`, `seg.series`, `sr`, ...
+            Which object: `seg`, `seg.series`, `sr`, `map.<key>`, `map.series`, `kos`, ...
         """
         return _uid(self.key, self.input_digest, self.bundle_sha256, self.output_digest, kind)
 

@@ -45,7 +45,7 @@ class Volumes:
 
     def __init__(self, archive: Archive, blobs: Blobs, threads: int = 4) -> None:
         self._archive, self._blobs, self._threads = archive, blobs, threads
-        self._sources: OrderedDict[tuple[str, str], _Known] = OrderedDict()
+        self._sources: OrderedDict[tuple[str, str, frozenset[str]], _Known] = OrderedDict()
         self._overlays: OrderedDict[tuple[str, str], Overlay] = OrderedDict()
         self._noted: tuple[str, str, Sequence[InstanceRow]] | None = None
         self._lock = threading.Lock()
@@ -54,7 +54,9 @@ class Volumes:
         """Remember the instances of the series that will be asked for next, so that they are looked up once."""
         self._noted = (institution, series_uid, rows)
 
-    def source(self, institution: str, series_uid: str, digest: str | None = None) -> Source:
+    def source(
+        self, institution: str, series_uid: str, digest: str | None = None, views: frozenset[str] = frozenset()
+    ) -> Source:
         """A series with its Volume.
 
         Parameters
@@ -63,6 +65,8 @@ class Volumes:
             Which.
         digest
             Its expected `input_digest`, or None for whatever is there now.
+        views
+            Of a planar series, the views that are taken; all of them when empty.
 
         Raises
         ------
@@ -73,7 +77,7 @@ class Volumes:
         Refused
             If it forms no Volume.
         """
-        key = (institution, series_uid)
+        key = (institution, series_uid, views)
         with self._lock:
             known = self._sources.get(key)
         if known is not None and (known.digest == digest or (digest is None and self._unchanged(institution, known))):
@@ -86,7 +90,7 @@ class Volumes:
             raise Superseded
         study = self._archive.study(institution, rows[0].study_uid)
         same = known is not None and known.digest == found
-        source = known.source if known and same else Source(*reader.read(rows, self._blobs, self._threads))
+        source = known.source if known and same else Source(*reader.read(rows, self._blobs, self._threads, views))
         self._keep(key, _Known(found, source, study.instances if study else 0))
         return source
 
@@ -103,7 +107,8 @@ class Volumes:
     def forget(self, institution: str, series_uid: str) -> None:
         """Let go of a series: it was deleted, or will not be asked for soon."""
         with self._lock:
-            self._sources.pop((institution, series_uid), None)
+            for key in [key for key in self._sources if key[:2] == (institution, series_uid)]:
+                del self._sources[key]
 
     def planes(self, institution: str, series_uid: str) -> tuple[PlaneCount, ...]:
         """How many planes of each kind a series has. Raises as `source`."""
@@ -125,7 +130,8 @@ class Volumes:
         institution, series_uid
             Which series.
         plane, index
-            `axial` from the feet up, `coronal` from front to back, `sagittal` from right to left; from 0.
+            `axial` from the feet up, `coronal` from front to back, `sagittal` from right to left, `frame` of planar
+            images in their order; from 0.
         overlay
             A completed Workitem of this series whose segments are drawn over it.
         window
@@ -139,7 +145,10 @@ class Volumes:
         kind = _plane(plane)
         source = self.source(institution, series_uid)
         volume = source.volume
-        pixels, spacing = planes.cut(volume.array, volume.affine, kind, index)
+        pixels, spacing = planes.slice_of(volume, kind, index)
+        if volume.planar:
+            rows, columns = source.grid.planes[index].size
+            pixels = pixels[:rows, :columns]
         found = self.overlay(overlay, source) if overlay is not None and overlay.series_uid == series_uid else None
         masks: Iterable[tuple[planes.Bits, planes.Colour]] = ()
         if found is not None:
@@ -168,7 +177,7 @@ class Volumes:
                 self._overlays.popitem(last=False)
         return found
 
-    def _keep(self, key: tuple[str, str], known: _Known) -> None:
+    def _keep(self, key: tuple[str, str, frozenset[str]], known: _Known) -> None:
         with self._lock:
             self._sources[key] = known
             self._sources.move_to_end(key)

@@ -86,8 +86,37 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Statement:
+    """What was found, in words: a score, or the class of one frame.
+
+    Attributes
+    ----------
+    key
+        Of the score or the classification in the Findings.
+    label
+        What it is about: `Pneumonia`, `Standard plane`.
+    text
+        What is said of it.
+    certainty
+        0 to 1, or None.
+    frame
+        Plane of the Volume, from 0; None when it is about all of them.
+    positive
+        Whether the finding is there; None when nothing says so: no threshold is declared, or the patient is outside the
+        validated population.
+    """
+
+    key: str
+    label: str
+    text: str
+    certainty: float | None = None
+    frame: int | None = None
+    positive: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Reference:
-    """One object that was written into the study: `seg`, `sr`, `sc`, `sr-verified` or `rejection`, and its UIDs."""
+    """One object that was written into the study, and its UIDs; `kind` is one of `clinic.writers.context.Written`."""
 
     kind: str
     sop_class: str
@@ -125,8 +154,10 @@ class Workitem:
         Where the newest Attempt stands.
     accepted_ms, receipt
         When the network accepted which Receipt.
-    measured, references
+    measured, statements, references
         What came of it.
+    remarks
+        Codes of what has to be said with it, each with a sentence in `clinic.refusals.REMARKS`.
     superseded_by
         The Workitem that replaced it.
     review, reviewed_by, reviewed_ms
@@ -165,6 +196,8 @@ class Workitem:
     review: Review | None = None
     reviewed_by: str | None = None
     reviewed_ms: int | None = None
+    statements: tuple[Statement, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Workitem({self.workitem_id}, {self.state}, version {self.version})"

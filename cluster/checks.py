@@ -163,6 +163,6 @@ def check_findings(claim: Claim, keys: OfferKeys, sealed: Iterable[bytes]) -> No
         shapes = set(announced_shapes(plain))
         if len(shapes) > 1 or any(prod(shape) != claim.offer.voxels for shape in shapes):
             raise GeometryDiffers
-        Findings.from_bytes(plain, next(iter(shapes), (1, 1, 1)))
+        Findings.from_bytes(plain, next(iter(shapes), (claim.offer.voxels, 1, 1)))
     except (BadEnvelope, BadFindings) as error:
         raise FindingsUnreadable from error

@@ -11,6 +11,8 @@ from cluster.errors import AttemptAbsent, LeaseLost
 from cluster.network_http import NetworkSide
 from cluster.protocol import Grant, Heartbeat
 
+_SETTLED_S = 0.1
+
 
 class Heart:
     """Renews one Lease until the block ends.
@@ -24,7 +26,8 @@ class Heart:
     node
         The Node that runs.
     period_s
-        Pause between heartbeats; a new stage is told at once.
+        Pause between heartbeats; a new stage is told once it has lasted a moment, so that work of a tenth of a second
+        is not held up by news of itself.
     """
 
     def __init__(self, network: NetworkSide, grant: Grant, node: str, period_s: float) -> None:
@@ -64,7 +67,8 @@ class Heart:
 
     def _beat(self) -> None:
         while True:
-            self._news.wait(self._period_s)
+            if self._news.wait(self._period_s):
+                self._ended.wait(_SETTLED_S)
             self._news.clear()
             if self._ended.is_set():
                 return

@@ -18,6 +18,7 @@ from inference.memory import loaded_bytes
 from models.bundle import Bundle
 from models.catalog import BUNDLES, Catalog
 from models.install import FOLDER
+from models.nearby import STARTS_WITH
 
 POLL_S = 3.0
 """How often the store is looked at for a change."""
@@ -128,15 +129,22 @@ class Stock:
 
 
 def fetch(catalog: Catalog) -> list[str]:
-    """Make sure that weights are on this machine; the names of the bundles whose weights are."""
+    """Make sure of the weights that can be had; the names of the bundles whose weights are on this machine.
+
+    What every cell starts with is fetched from wherever it is; of the rest, what mirror folders have is taken, and
+    nobody is asked over a network: `bithive models pull` does that, and a running cell notices.
+    """
     names = []
     for name in sorted(catalog.bundles()):
         try:
-            catalog.pull(name)
+            here = bool(catalog.pull(name)) if name in STARTS_WITH else catalog.gather(name)
         except BitHiveError as error:
             get().warning("bundle.absent", bundle=name, code=error.code)
-        else:
+            continue
+        if here:
             names.append(name)
+        else:
+            get().info("bundle.not_pulled", bundle=name)
     return names
 
 
@@ -150,14 +158,16 @@ def load(store: Path, names: Sequence[str], engine: str, threads: int) -> list[W
 def in_order(bundles: Mapping[str, Bundle]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """SHA-256 of the bundles to load before the first Attempt, and of those to load when there is time.
 
-    What comes with BitHive is first; then the smaller before the larger, names in order among equals.
+    What every cell starts with is first; then the smaller before the larger, names in order among equals.
     """
     order = sorted(bundles.values(), key=lambda bundle: (loaded_bytes(bundle), bundle.name))
-    built_in = [bundle.sha256 for bundle in order if bundle.folder.parent == BUNDLES]
-    return tuple(built_in), tuple(bundle.sha256 for bundle in order if bundle.sha256 not in built_in)
+    first = [item.sha256 for item in order if item.name in STARTS_WITH and item.folder.parent == BUNDLES]
+    return tuple(first), tuple(bundle.sha256 for bundle in order if bundle.sha256 not in first)
 
 
 def _has_weights(catalog: Catalog, bundle: Bundle) -> bool:
+    if not catalog.ready(bundle):
+        return False
     try:
         catalog.weights(bundle)
     except BitHiveError as error:

@@ -12,7 +12,7 @@ from typing import Any
 from bithive.errors import BadInput
 from bithive.limits import VOLUME_AXIS_VOXELS_MAX
 
-HEADER_BYTES_MAX = 1 << 20
+HEADER_BYTES_MAX = 2 << 20
 ALIGNMENT = 64
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]

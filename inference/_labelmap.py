@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bithive.limits import FINDINGS_ITEMS_MAX
-from inference._frame import Box, box_of, extent_of, key_of, members, rows, slices_of, whole
+from inference import _slabs
+from inference._frame import Box, box_of, extent_of, key_of, members, rows
 from inference.errors import BadFindings
 
 Labels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -20,7 +20,6 @@ SLAB_PLANES = 32
 
 LABEL_TYPES = ("uint8", "uint16")
 
-_LEVEL = 1
 _MEMBERS = {"shape", "box", "dtype", "keys", "chunks"}
 
 
@@ -71,17 +70,12 @@ class LabelMap:
         if not plane.any():
             return ((0, 0), (0, 0), (0, 0))
         z = np.fromiter((layer.any() for layer in self.array), np.bool_, len(self.array))
-        return (_ends(z), _ends(plane.any(axis=1)), _ends(plane.any(axis=0)))
+        return (_slabs.ends(z), _slabs.ends(plane.any(axis=1)), _slabs.ends(plane.any(axis=0)))
 
     def pack(self) -> tuple[dict[str, Any], list[bytes]]:
         """Its row of the header, and its chunks: the box cut into slabs of 32 planes, each compressed by zlib."""
         box = self.bounding_box()
-        inner = self.array[slices_of(box)]
-        little = self.array.dtype.newbyteorder("<")
-        chunks = [
-            zlib.compress(np.ascontiguousarray(inner[start:stop], dtype=little).data, _LEVEL)
-            for start, stop in _slabs(box)
-        ]
+        chunks = _slabs.pack(self.array, box, SLAB_PLANES)
         row = {
             "shape": list(self.array.shape),
             "box": box,
@@ -110,7 +104,8 @@ def check_row(value: Any, shape_max: tuple[int, int, int]) -> tuple[dict[str, An
     if row["dtype"] not in LABEL_TYPES:
         raise BadFindings("a label map's type is not one of ours")
     rows(row["keys"], FINDINGS_ITEMS_MAX, BadFindings)
-    if len(rows(row["chunks"], len(_slabs(box)), BadFindings)) != len(_slabs(box)):
+    expected = len(_slabs.slabs(box, SLAB_PLANES))
+    if len(rows(row["chunks"], expected, BadFindings)) != expected:
         raise BadFindings("a label map has fewer slabs than its box")
     return row, box, extent_of(box) * np.dtype(row["dtype"]).itemsize
 
@@ -130,37 +125,6 @@ def unpack(row: dict[str, Any], box: Box, content: memoryview) -> tuple[LabelMap
     tuple
         The label map, and how many bytes of `content` it took.
     """
-    stored = np.dtype(row["dtype"])
-    array = np.zeros(row["shape"], dtype=stored)
-    inner = array[slices_of(box)]
-    offset = 0
-    for size_bytes, (start, stop) in zip(row["chunks"], _slabs(box), strict=True):
-        whole(size_bytes, 1, len(content) - offset, BadFindings)
-        slab = inner[start:stop]
-        plain = _inflate(content[offset : offset + size_bytes], slab.size * stored.itemsize)
-        slab[...] = np.frombuffer(plain, dtype=stored.newbyteorder("<")).reshape(slab.shape)
-        offset += size_bytes
-    return LabelMap(array, tuple(row["keys"])), offset
-
-
-def _inflate(content: memoryview, size_bytes: int) -> bytes:
-    engine = zlib.decompressobj()
-    try:
-        plain = engine.decompress(content, size_bytes + 1)
-    except zlib.error:
-        raise BadFindings("a label map is not compressed as it should be") from None
-    if len(plain) != size_bytes or not engine.eof or engine.unused_data:
-        raise BadFindings("a slab of a label map is shorter or longer than its box")
-    return plain
-
-
-def _slabs(box: Box) -> list[tuple[int, int]]:
-    if not extent_of(box):
-        return []
-    depth = box[0][1] - box[0][0]
-    return [(start, min(start + SLAB_PLANES, depth)) for start in range(0, depth, SLAB_PLANES)]
-
-
-def _ends(line: npt.NDArray[np.bool_]) -> tuple[int, int]:
-    found = np.flatnonzero(line)
-    return (int(found[0]), int(found[-1]) + 1)
+    array = np.zeros(row["shape"], dtype=np.dtype(row["dtype"]))
+    size_bytes = _slabs.unpack(array, box, SLAB_PLANES, row["chunks"], content, "a label map")
+    return LabelMap(array, tuple(row["keys"])), size_bytes

@@ -134,7 +134,7 @@ class _Subject:
     precision
         By engine, as declared.
     networks
-        By name, the smallest first: the file, the shape, and the profile of the reference's answer if there is one.
+        By name, the smallest first: the file, the shape of the probe, and the profile of the reference's answer if there is one.
     """
 
     reference: str
@@ -148,13 +148,13 @@ class _Subject:
         listed, declared = bundle.extension["engines"], bundle.extension["networks"]
         try:
             stated = {name: Parity.from_json(row["parity"]) for name, row in listed.items() if "parity" in row}
-            shapes = {name: tuple(int(size) for size in declared[name]["input_shape"]) for name in files}
+            shapes = {name: _probe_shape(declared[name]) for name in files}
             profiles = {name: declared[name].get("probe") for name in files}
             precision = {name: str(row["precision"]) for name, row in listed.items()}
         except (KeyError, TypeError, ValueError, AttributeError):
             raise BundleRefused("the bundle's engines or networks are declared in another form") from None
         named = {parity.reference for parity in stated.values()} or {[*listed][-1]}
-        if len(named) != 1 or not named <= set(listed) or not all(len(shape) == 5 for shape in shapes.values()):
+        if len(named) != 1 or not named <= set(listed) or not all(len(shape) in (4, 5) for shape in shapes.values()):
             raise BundleRefused("the bundle names no one reference engine of its list, or a shape of other axes")
         reference = named.pop()
         order = sorted(files, key=lambda name: math.prod(shapes[name]))
@@ -168,6 +168,16 @@ class _Subject:
     def reference_among(self, rivals: Iterable[Candidate]) -> Candidate | None:
         """The reference as this node has it: on the processor, which every other device must agree with."""
         return next((rival for rival in rivals if rival == Candidate(self.reference, "cpu")), None)
+
+
+def _probe_shape(row: Mapping[str, Any]) -> tuple[int, ...]:
+    """`input_shape`, or the smaller `calibration_shape` of a network that takes any size and is slow at its own."""
+    whole = tuple(int(size) for size in row["input_shape"])
+    shape = tuple(int(size) for size in row.get("calibration_shape", whole))
+    fits = len(shape) == len(whole) and shape[:2] == whole[:2]
+    if not fits or not all(0 < size <= most for size, most in zip(shape, whole, strict=True)):
+        raise ValueError("a probe is no larger than what the network takes")
+    return shape
 
 
 def measure(

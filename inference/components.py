@@ -17,6 +17,7 @@ from scipy.sparse.csgraph import connected_components
 _VOXELS_PER_RUN_MIN = 28
 """Below this many voxels for each run a mask is noise, and labelling every voxel is cheaper than comparing runs."""
 _EVERY = np.ones((3, 3, 3), dtype=np.bool_)
+_EDGES = ((0, 1),)
 _FACES = ((0, 1), (1, 0))
 _ALL = ((0, 1), (1, -1), (1, 0), (1, 1))
 
@@ -61,16 +62,18 @@ class Runs:
         """Whether there are so many that labelling every voxel is cheaper."""
         return len(self.starts) * _VOXELS_PER_RUN_MIN > self.shape[0] * self.plane
 
-    def components(self, *, diagonal: bool) -> npt.NDArray[np.int32]:
+    def components(self, *, diagonal: bool, in_plane: bool = False) -> npt.NDArray[np.int32]:
         """The component of each run, numbered from 0.
 
         Parameters
         ----------
         diagonal
             Whether voxels that share only an edge or a corner are connected (26 neighbours), or only faces (6).
+        in_plane
+            Whether planes are kept apart: each for itself, over faces (4 neighbours).
         """
         sources, targets = [], []
-        for plane, line in _ALL if diagonal else _FACES:
+        for plane, line in _EDGES if in_plane else _ALL if diagonal else _FACES:
             shift = plane * self.plane + line * self.line
             first = np.searchsorted(self.ends, self.starts + shift, side="left" if diagonal else "right")
             past = np.searchsorted(self.starts, self.ends + shift, side="right" if diagonal else "left")

@@ -1,6 +1,10 @@
 """OpenVINO on the processor: several times faster than TorchScript in float32.
 
 ONNX is read directly, on nodes without PyTorch too; what PyTorch saved is converted in memory by way of PyTorch.
+
+The converter would tell its makers about each conversion, from a process that it forks while a thread of ours may be
+inside a mathematical library: nothing leaves a node that was not asked for, and a fork there can hang for good. Where
+the module that does it cannot be imported, the converter goes without.
 """
 
 from __future__ import annotations
@@ -10,10 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import openvino
 
-from inference.engine import Array, CheckedNetwork, Network, NetworkFile
-from inference.errors import EngineFault
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+import openvino  # noqa: E402 - it looks for the module when it is imported
+
+from inference.engine import Array, CheckedNetwork, Network, NetworkFile  # noqa: E402
+from inference.errors import EngineFault  # noqa: E402
 
 _FAILURES = (RuntimeError, ValueError, TypeError, OSError)
 

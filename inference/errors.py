@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bithive.errors import BadInput, Fault, Refused, Unavailable
+from bithive.errors import BadInput, Fault, LimitExceeded, Refused, Unavailable, Unsupported
 
 
 class BadVolume(BadInput):
@@ -19,6 +19,18 @@ class UnsupportedVolume(Refused):
 
 class AnatomyAbsent(Refused):
     code, title = "anatomy-absent", "The anatomy that this bundle measures was not found"
+
+
+class LungAbsent(Refused):
+    code, title = "no-lung", "No lung is in the field of view"
+
+
+class NotAChestRadiograph(Refused):
+    code, title = "not-a-chest-radiograph", "The image is not a frontal chest radiograph as far as can be told"
+
+
+class AnatomyTruncated(Refused):
+    code, title = "anatomy-truncated", "The anatomy that this bundle measures is cut off by the edge of the image"
 
 
 class ImplausibleFindings(Refused):
@@ -43,3 +55,15 @@ class EngineUnfit(Unavailable):
 
 class EngineFault(Fault):
     code, title = "engine-fault", "The inference engine failed"
+
+
+class BadDataset(BadInput):
+    code, title = "bad-dataset", "It is not a data set that can be evaluated"
+
+
+class DatasetTooLarge(LimitExceeded):
+    code, title = "dataset-too-large", "The data set is larger than is evaluated at once"
+
+
+class NotEvaluable(Unsupported):
+    code, title = "not-evaluable", "The bundle does not say how it is to be evaluated"

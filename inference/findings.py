@@ -1,70 +1,57 @@
 """Findings: what a bundle has to say about a Volume, before anybody encodes it.
 
-Container (`application/x-bithive-findings`): magic `BHFIND02`, header length (uint32, little-endian), JSON header
+Container (`application/x-bithive-findings`): magic `BHFIND03`, header length (uint32, little-endian), JSON header
 {`masks`: [{`key`, `shape`: [z, y, x], `box`: [[z0, z1], [y0, y1], [x0, x1]], `size_bytes`}], `measurements`: [{`key`,
 `value`, `unit`, `mask`}], `scores`: [{`key`, `value`}], `labels`: null or {`shape`, `box`, `dtype`, `keys`, `chunks`:
-[size_bytes]}}, blanks up to a multiple of 64 bytes, then for each mask its box as packed bits (C order, most
-significant bit first) compressed by zlib, one after the other, then the label map's box in slabs of 32 planes (the last
-one has what is left), each as its little-endian labels in C order compressed by zlib.
+[size_bytes]}, `maps`: [{`key`, `shape`, `box`, `chunks`}], `classes`: [{`key`, `frame`, `value`, `certainty`}]}, blanks
+up to a multiple of 64 bytes, then for each mask its box as packed bits (C order, most significant bit first) compressed
+by zlib, one after the other, then the label map's box in slabs of 32 planes (the last one has what is left), each as its
+little-endian labels in C order compressed by zlib, then each map's box in slabs of 4 planes of little-endian float32.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import zlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bithive.limits import FINDINGS_BYTES_MAX, FINDINGS_ITEMS_MAX, FINDINGS_VOXELS_MAX, VOLUME_AXIS_VOXELS_MAX
-from inference._frame import (
-    Box,
-    box_of,
-    extent_of,
-    key_of,
-    members,
-    number,
-    pack_header,
-    rows,
-    slices_of,
-    unpack_header,
-    whole,
+from bithive.limits import (
+    FINDINGS_BYTES_MAX,
+    FINDINGS_CLASSES_MAX,
+    FINDINGS_ITEMS_MAX,
+    FINDINGS_MAPS_MAX,
+    FINDINGS_MEASUREMENTS_MAX,
+    FINDINGS_VOXELS_MAX,
+    VOLUME_AXIS_VOXELS_MAX,
 )
-from inference._labelmap import LabelMap, check_row, unpack
+from inference import _labelmap, _mask, _scalarmap
+from inference._frame import extent_of, key_of, members, number, pack_header, rows, unpack_header, whole
+from inference._labelmap import LabelMap
+from inference._mask import Mask, bounding_box
+from inference._scalarmap import ScalarMap
 from inference.errors import BadFindings
 
-__all__ = ["Findings", "LabelMap", "Mask", "Measurement", "Score", "announced_shapes", "bounding_box"]
+__all__ = [
+    "Classification",
+    "Findings",
+    "LabelMap",
+    "Mask",
+    "Measurement",
+    "ScalarMap",
+    "Score",
+    "announced_shapes",
+    "bounding_box",
+]
 
-MAGIC = b"BHFIND02"
+MAGIC = b"BHFIND03"
 
-_KEYS = frozenset({"masks", "measurements", "scores", "labels"})
+_KEYS = frozenset({"masks", "measurements", "scores", "labels", "maps", "classes"})
 _UNIT = re.compile(r"[!-~]{1,16}")
-_LEVEL = 1
 _SHAPE_MAX = (VOLUME_AXIS_VOXELS_MAX,) * 3
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Mask:
-    """Where something is.
-
-    Attributes
-    ----------
-    key
-        What; the pipeline's outputs refer to it. Lower-case letters, digits and underscores.
-    array
-        bool, axes (z, y, x), of the source Volume's shape and geometry.
-    """
-
-    key: str
-    array: npt.NDArray[np.bool_]
-
-    def __post_init__(self) -> None:
-        key_of(self.key, BadFindings)
-        if self.array.ndim != 3 or self.array.dtype != np.bool_ or self.array.size == 0:
-            raise BadFindings("a mask is not a three-dimensional array of booleans")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +65,7 @@ class Measurement:
     unit
         UCUM code, for example `mL`.
     mask
-        Key of the mask, or of the label map's structure, that was measured, or None.
+        Key of the mask, or of the label map's structure, that was measured; None when it is the whole image.
     """
 
     key: str
@@ -105,26 +92,64 @@ class Score:
             raise BadFindings("a score is not finite")
 
 
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """To which class one frame belongs.
+
+    Attributes
+    ----------
+    key
+        What was asked, for example `plane`; the pipeline's outputs refer to it.
+    frame
+        Plane of the Volume, from 0.
+    value
+        Key of the class that it was given.
+    certainty
+        0 to 1.
+    """
+
+    key: str
+    frame: int
+    value: str
+    certainty: float
+
+    def __post_init__(self) -> None:
+        key_of(self.key, BadFindings)
+        key_of(self.value, BadFindings)
+        if type(self.frame) is not int or not 0 <= self.frame < VOLUME_AXIS_VOXELS_MAX:
+            raise BadFindings("a classification is not of a frame")
+        if not 0.0 <= self.certainty <= 1.0:
+            raise BadFindings("a certainty is not within 0 and 1")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Findings:
-    """Masks, measurements, scores and at most one label map of one Attempt.
+    """Masks, measurements, scores, at most one label map, maps and classifications of one Attempt.
 
     Raises
     ------
     BadFindings
-        If two of a kind share a key, a mask has the key of a structure of the label map, a measurement names neither a
-        mask nor a structure, or there are too many.
+        If two of a kind share a key (of classifications: key and frame), a mask has the key of a structure of the label
+        map, a measurement names neither a mask nor a structure, or there are too many.
     """
 
     masks: tuple[Mask, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     scores: tuple[Score, ...] = ()
     labels: LabelMap | None = None
+    maps: tuple[ScalarMap, ...] = ()
+    classes: tuple[Classification, ...] = ()
 
     def __post_init__(self) -> None:
-        kinds: tuple[tuple[Mask | Measurement | Score, ...], ...] = (self.masks, self.measurements, self.scores)
-        for kind in kinds:
-            if len(kind) > FINDINGS_ITEMS_MAX or len({item.key for item in kind}) != len(kind):
+        kinds: tuple[tuple[list[object], int], ...] = (
+            ([item.key for item in self.masks], FINDINGS_ITEMS_MAX),
+            ([item.key for item in self.measurements], FINDINGS_MEASUREMENTS_MAX),
+            ([item.key for item in self.scores], FINDINGS_ITEMS_MAX),
+            ([item.key for item in self.maps], FINDINGS_MAPS_MAX),
+            ([(item.key, item.frame) for item in self.classes], FINDINGS_CLASSES_MAX),
+        )
+        for names, count_max in kinds:
+            if len(names) > count_max or len(set(names)) != len(names):
                 raise BadFindings("there are too many findings of a kind, or two with one key")
         known = set(self.structures)
         if len(known) != len(self.structures):
@@ -160,25 +185,39 @@ class Findings:
         """The measurement of that key, or None."""
         return next((item for item in self.measurements if item.key == key), None)
 
+    def score(self, key: str) -> Score | None:
+        """The score of that key, or None."""
+        return next((item for item in self.scores if item.key == key), None)
+
+    def map(self, key: str) -> ScalarMap | None:
+        """The map of that key, or None."""
+        return next((item for item in self.maps if item.key == key), None)
+
+    def classified(self, key: str) -> tuple[Classification, ...]:
+        """The classifications of that key, in the order of their frames."""
+        return tuple(sorted((item for item in self.classes if item.key == key), key=lambda item: item.frame))
+
     def to_bytes(self) -> bytes:
-        """The container: each mask cut to its bounding box, as packed bits; the label map cut to its own, in slabs."""
-        packed, listed = [], []
-        for mask in self.masks:
-            box = bounding_box(mask.array)
-            bits = zlib.compress(np.packbits(mask.array[slices_of(box)]).data, _LEVEL)
-            packed.append(bits)
-            listed.append({"key": mask.key, "shape": list(mask.array.shape), "box": box, "size_bytes": len(bits)})
+        """The container: each mask cut to its bounding box, as packed bits; label map and maps cut to theirs, in slabs."""
+        packed = [mask.pack() for mask in self.masks]
         labels, chunks = self.labels.pack() if self.labels else (None, [])
+        maps = [item.pack() for item in self.maps]
         header = {
-            "masks": listed,
+            "masks": [row for row, _ in packed],
             "labels": labels,
+            "maps": [row for row, _ in maps],
             "measurements": [
                 {"key": item.key, "value": float(item.value), "unit": item.unit, "mask": item.mask}
                 for item in self.measurements
             ],
             "scores": [{"key": item.key, "value": float(item.value)} for item in self.scores],
+            "classes": [
+                {"key": item.key, "frame": item.frame, "value": item.value, "certainty": float(item.certainty)}
+                for item in self.classes
+            ],
         }
-        return b"".join((pack_header(MAGIC, header), *packed, *chunks))
+        slabs = [chunk for _, of_map in maps for chunk in of_map]
+        return b"".join((pack_header(MAGIC, header), *(bits for _, bits in packed), *chunks, *slabs))
 
     @classmethod
     def from_bytes(cls, content: bytes | bytearray | memoryview, shape_max: tuple[int, int, int]) -> Findings:
@@ -189,7 +228,8 @@ class Findings:
         content
             The plain container.
         shape_max
-            Largest size of a mask along (z, y, x): the shape of the Volume that was sent. Nothing larger is allocated.
+            Largest size of a mask or map along (z, y, x): the shape of the Volume that was sent. Nothing larger is
+            allocated.
 
         Raises
         ------
@@ -201,26 +241,34 @@ class Findings:
         if len(view) > FINDINGS_BYTES_MAX:
             raise BadFindings("it is longer than findings may be", size_bytes_max=FINDINGS_BYTES_MAX)
         header, offset = unpack_header(MAGIC, view, BadFindings, _KEYS)
-        announced = [_mask_row(row, shape_max) for row in rows(header["masks"], FINDINGS_ITEMS_MAX, BadFindings)]
-        labels = None if header["labels"] is None else check_row(header["labels"], shape_max)
-        if sum(extent_of(box) for _, box in announced) + (labels[2] if labels else 0) > FINDINGS_VOXELS_MAX:
-            raise BadFindings("its masks or labels expand beyond the limit", voxels_max=FINDINGS_VOXELS_MAX)
-        masks = []
-        for row, box in announced:
-            size_bytes = whole(row["size_bytes"], 1, len(view) - offset, BadFindings)
-            masks.append(_unpack(row, box, view[offset : offset + size_bytes]))
+        listed = [_mask.check_row(row, shape_max) for row in rows(header["masks"], FINDINGS_ITEMS_MAX, BadFindings)]
+        labels = None if header["labels"] is None else _labelmap.check_row(header["labels"], shape_max)
+        announced = [
+            _scalarmap.check_row(row, shape_max) for row in rows(header["maps"], FINDINGS_MAPS_MAX, BadFindings)
+        ]
+        extent = sum(extent_of(box) for _, box in listed) + sum(size_bytes for _, _, size_bytes in announced)
+        if extent + (labels[2] if labels else 0) > FINDINGS_VOXELS_MAX:
+            raise BadFindings("its masks, labels or maps expand beyond the limit", voxels_max=FINDINGS_VOXELS_MAX)
+        masks, maps, label_map = [], [], None
+        for row, box in listed:
+            mask, size_bytes = _mask.unpack(row, box, view[offset:])
+            masks.append(mask)
             offset += size_bytes
-        label_map = None
         if labels is not None:
-            label_map, size_bytes = unpack(labels[0], labels[1], view[offset:])
+            label_map, size_bytes = _labelmap.unpack(labels[0], labels[1], view[offset:])
+            offset += size_bytes
+        for row, box, _ in announced:
+            found, size_bytes = _scalarmap.unpack(row, box, view[offset:])
+            maps.append(found)
             offset += size_bytes
         if offset != len(view):
             raise BadFindings("something follows its end")
-        return cls(tuple(masks), _measurements(header["measurements"]), _scores(header["scores"]), label_map)
+        measured, scores = _measurements(header["measurements"]), _scores(header["scores"])
+        return cls(tuple(masks), measured, scores, label_map, tuple(maps), _classes(header["classes"], shape_max[0]))
 
 
 def announced_shapes(content: bytes | bytearray | memoryview) -> list[tuple[int, int, int]]:
-    """The shapes (z, y, x) of the masks and the label map, by the header alone: nothing is unpacked or allocated.
+    """The shapes (z, y, x) of the masks, the label map and the maps, by the header alone: nothing is unpacked.
 
     Raises
     ------
@@ -228,53 +276,16 @@ def announced_shapes(content: bytes | bytearray | memoryview) -> list[tuple[int,
         If the header is not one of Findings.
     """
     header, _ = unpack_header(MAGIC, memoryview(content).cast("B"), BadFindings, _KEYS)
-    listed = [_mask_row(row, _SHAPE_MAX)[0] for row in rows(header["masks"], FINDINGS_ITEMS_MAX, BadFindings)]
+    listed = [_mask.check_row(row, _SHAPE_MAX)[0] for row in rows(header["masks"], FINDINGS_ITEMS_MAX, BadFindings)]
     if header["labels"] is not None:
-        listed.append(check_row(header["labels"], _SHAPE_MAX)[0])
+        listed.append(_labelmap.check_row(header["labels"], _SHAPE_MAX)[0])
+    listed += [_scalarmap.check_row(row, _SHAPE_MAX)[0] for row in rows(header["maps"], FINDINGS_MAPS_MAX, BadFindings)]
     return [(row["shape"][0], row["shape"][1], row["shape"][2]) for row in listed]
-
-
-def bounding_box(array: npt.NDArray[np.bool_]) -> Box:
-    """The half-open box of what is set, axis by axis; all zero when nothing is."""
-    plane = np.logical_or.reduce(array, axis=0)
-    if not plane.any():
-        return ((0, 0), (0, 0), (0, 0))
-    z = np.logical_or.reduce(array, axis=(1, 2))
-    return (_ends(z), _ends(np.logical_or.reduce(plane, axis=1)), _ends(np.logical_or.reduce(plane, axis=0)))
-
-
-def _ends(line: npt.NDArray[np.bool_]) -> tuple[int, int]:
-    found = np.flatnonzero(line)
-    return (int(found[0]), int(found[-1]) + 1)
-
-
-def _unpack(row: dict[str, Any], box: Box, content: memoryview) -> Mask:
-    count = extent_of(box)
-    expected = -(-count // 8)
-    engine = zlib.decompressobj()
-    try:
-        bits = engine.decompress(content, expected + 1)
-    except zlib.error:
-        raise BadFindings("a mask is not compressed as it should be") from None
-    if len(bits) != expected or not engine.eof or engine.unused_data:
-        raise BadFindings("a mask is shorter or longer than its box")
-    if count % 8 and bits[-1] & ((1 << (8 - count % 8)) - 1):
-        raise BadFindings("a mask has bits beyond its box")
-    array = np.zeros(row["shape"], dtype=np.bool_)
-    inner = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=count)
-    array[slices_of(box)] = inner.view(np.bool_).reshape([high - low for low, high in box])
-    return Mask(row["key"], array)
-
-
-def _mask_row(value: Any, shape_max: tuple[int, int, int]) -> tuple[dict[str, Any], Box]:
-    row = members(value, {"key", "shape", "box", "size_bytes"}, BadFindings)
-    key_of(row["key"], BadFindings)
-    return row, box_of(row, shape_max, BadFindings)
 
 
 def _measurements(value: Any) -> tuple[Measurement, ...]:
     names = {"key", "value", "unit", "mask"}
-    listed = [members(row, names, BadFindings) for row in rows(value, FINDINGS_ITEMS_MAX, BadFindings)]
+    listed = [members(row, names, BadFindings) for row in rows(value, FINDINGS_MEASUREMENTS_MAX, BadFindings)]
     for row in listed:
         if not isinstance(row["unit"], str) or not isinstance(row["mask"], str | None):
             raise BadFindings("a measurement is malformed")
@@ -287,3 +298,17 @@ def _measurements(value: Any) -> tuple[Measurement, ...]:
 def _scores(value: Any) -> tuple[Score, ...]:
     listed = [members(row, {"key", "value"}, BadFindings) for row in rows(value, FINDINGS_ITEMS_MAX, BadFindings)]
     return tuple(Score(key_of(row["key"], BadFindings), number(row["value"], BadFindings)) for row in listed)
+
+
+def _classes(value: Any, frames_max: int) -> tuple[Classification, ...]:
+    names = {"key", "frame", "value", "certainty"}
+    listed = [members(row, names, BadFindings) for row in rows(value, FINDINGS_CLASSES_MAX, BadFindings)]
+    return tuple(
+        Classification(
+            row["key"],
+            whole(row["frame"], 0, frames_max - 1, BadFindings),
+            row["value"],
+            number(row["certainty"], BadFindings),
+        )
+        for row in listed
+    )

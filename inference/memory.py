@@ -22,7 +22,7 @@ Size = tuple[int, int, int]
 PROCESS_BYTES = 200 << 20
 """Python, numpy, scipy, Ray and our own code in a replica that has loaded nothing."""
 
-STACK_BYTES = {"torch": 200 << 20, "openvino": 200 << 20, "onnxruntime": 40 << 20}
+STACK_BYTES = {"torch": 200 << 20, "openvino": 200 << 20, "onnxruntime": 40 << 20, "numpy": 0}
 """What an engine's library adds. OpenVINO reads TorchScript by way of PyTorch, whose size is the greater part."""
 
 MODULES_BYTES = 130 << 20
@@ -148,10 +148,15 @@ def _activation(row: Mapping[str, Any]) -> int:
 
 
 def _own(bundle: Bundle, voxels: int) -> dict[str, int]:
-    """Of a bundle that takes networks' whole grids and gives masks: the grids, the answer, masks and what cleans them."""
+    """Of a bundle that takes networks' whole grids and gives masks: the grids, the answer, masks and what cleans them.
+
+    `voxel_bytes` of its metadata is what its rules hold for each voxel of the Volume, masks included; `working_bytes` what
+    its transforms and inferer hold whatever the Volume's size, such as the features of a brain's box.
+    """
     grids = sum(4 * math.prod(row["input_shape"]) for row in bundle.extension["networks"].values())
     masks = len(bundle.extension["findings"].get("masks", ()))
-    return {"running": grids, "finishing": grids + voxels * (masks + 2) + _encoded(masks * voxels)}
+    worked = voxels * int(bundle.extension.get("voxel_bytes", 0)) + int(bundle.extension.get("working_bytes", 0))
+    return {"running": grids + worked, "finishing": grids + voxels * (masks + 2) + _encoded(masks * voxels)}
 
 
 def _zoo(bundle: Bundle, size: Size, spacing_mm: Sequence[float]) -> dict[str, int]:

@@ -201,7 +201,7 @@ def _block_counts(labels: Labels) -> NDArray[np.int64]:
     block = np.zeros(labels.shape[1:], np.int64)
     for axis, size in enumerate(labels.shape[1:]):
         along = np.minimum(np.arange(size) * _BLOCKS // size, _BLOCKS - 1)
-        block = block * _BLOCKS + along.reshape([-1 if other == axis else 1 for other in range(3)])
+        block = block * _BLOCKS + along.reshape([-1 if other == axis else 1 for other in range(labels.ndim - 1)])
     most = int(labels.max()) + 1
     counts = np.bincount((labels.astype(np.int64) * _BLOCKS**3 + block[None]).ravel(), minlength=most * _BLOCKS**3)
     return counts.reshape(most, _BLOCKS**3)

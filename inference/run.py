@@ -12,21 +12,26 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from inference.config import audit, build
 from inference.engine import Engine, Network, NetworkFile, choose
+from inference.engine_numpy import NumpyEngine
 from inference.errors import BundleRefused, EngineAbsent, EngineFault
 from inference.findings import Findings
 from inference.volume import Volume
+from inference.windows import Windows
 from inference.zoo import Wanted, ZooRun
 from inference.zoo_plan import plan_of
-from models.bundle import Bundle
+from models.bundle import RULES, Bundle
 from models.resolve import WANTED, resolved
 
 Progress = Callable[[str, float], None]
 
 _SHARE = {"preparing": 0.0, "locating": 0.1, "segmenting": 0.3, "measuring": 0.8}
 _PLAIN_PARTS = ("preprocessing", "inferer", "postprocessing")
+_FOUND = ("masks", "measurements", "scores", "labels", "maps", "classes")
+_BATCH_AXES = {3: 2, 4: 0, 5: 0}
 _COPIES = 2
 
 
@@ -46,7 +51,8 @@ def load(
     weights
         Its verified files: `Catalog.weights(bundle)`.
     engine
-        `auto`, or the name of an engine that the bundle lists; see `inference.engine.choose`.
+        `auto`, or the name of an engine that the bundle lists; see `inference.engine.choose`. A bundle without networks
+        is run by `numpy`, whatever is asked for.
     threads
         0 for all that this process may use.
     calibration
@@ -61,8 +67,13 @@ def load(
     EngineAbsent, EngineUnfit, EngineFault
         If the engine is missing, shows no parity, or cannot run a network.
     """
-    make = _load_zoo if bundle.form == "zoo" else _load_own
-    return make(bundle, weights, lambda files: choose(bundle, files, engine, threads, calibration))
+
+    def choice(files: Mapping[str, NetworkFile]) -> Engine:
+        return choose(bundle, files, engine, threads, calibration)
+
+    if bundle.form == "zoo":
+        return _load_zoo(bundle, weights, choice)
+    return _load_own(bundle, weights, choice, threads)
 
 
 class Interpreter(Protocol):
@@ -113,7 +124,7 @@ class LoadedBundle:
         Returns
         -------
         Findings
-            With masks or a label map of the source's shape and stored axes.
+            With masks, maps or a label map of the source's shape and stored axes.
 
         Raises
         ------
@@ -132,25 +143,33 @@ class LoadedBundle:
 
 
 class OwnRun:
-    """A bundle of the bithive form.
+    """A bundle of the bithive form: transforms, a network and transforms; or transforms alone.
 
     Parameters
     ----------
     parts
-        As `inference.config.build` makes them.
+        As `inference.config.build` makes them. With a `network_def`, the inferer gives it the item's `network_input`:
+        (x, y, z) as one image of one channel, four or five axes as they are; its answer becomes the item's `pred`.
     """
 
     def __init__(self, parts: Mapping[str, Any]) -> None:
         self._parts = parts
 
     def run(self, volume: Volume, progress: Progress) -> Findings:
-        """Pass the Volume through the transforms and the network."""
+        """Pass the Volume through the transforms and the network; the item's findings are the answer."""
         steps = _Steps(progress)
         item = steps.through(self._parts["preprocessing"].transforms, {"image": volume})
-        steps.enter("segmenting")
-        item["pred"] = self._parts["inferer"](item["network_input"][None, None], self._parts["network_def"])
+        if "network_def" in self._parts:
+            steps.enter("segmenting")
+            item["pred"] = self._parts["inferer"](_batched(item["network_input"]), self._parts["network_def"])
         item = steps.through(self._parts["postprocessing"].transforms, item)
-        return Findings(item.get("masks", ()), item.get("measurements", ()), item.get("scores", ()))
+        return Findings(**{name: item[name] for name in _FOUND if name in item})
+
+
+def _batched(inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    if inputs.ndim not in _BATCH_AXES:
+        raise BundleRefused("the network's input has other axes than networks take", axes=inputs.ndim)
+    return inputs[(None,) * _BATCH_AXES[inputs.ndim]]
 
 
 class _Steps:
@@ -174,13 +193,15 @@ class _Steps:
 
 
 def _load_own(
-    bundle: Bundle, weights: Mapping[str, Path], choice: Callable[[Mapping[str, NetworkFile]], Engine]
+    bundle: Bundle, weights: Mapping[str, Path], choice: Callable[[Mapping[str, NetworkFile]], Engine], threads: int
 ) -> LoadedBundle:
     config = bundle.inference()
     names = audit(config)
     files = {name: NetworkFile.of(name, _pinned(bundle, weights, name)) for name in names}
-    engine = choice(files)
-    networks = {name: _warm(engine, files[name], _shape(bundle, name)) for name in names}
+    if not files and RULES not in bundle.engines:
+        raise BundleRefused("the bundle has no network and does not list the engine of rules")
+    engine = choice(files) if files else NumpyEngine(threads)
+    networks = {name: _made(engine, files[name], bundle, name) for name in names}
     return LoadedBundle(engine, OwnRun(build(config, networks)), _memory_bytes(bundle, weights, names))
 
 
@@ -194,7 +215,7 @@ def _load_zoo(
     absent: EngineAbsent | None = None
     for name, row in _declared(bundle).items():
         wanted, shape = Wanted.of(bundle, plan, row.get("output_channels", 0)), _shape(bundle, name)
-        if shape[:2] != (1, 1) or (plan.windows is not None and plan.windows.roi_size != shape[2:]):
+        if shape[:2] != (1, 1) or shape[2:] != window_of(plan.windows, shape):
             raise BundleRefused("the bundle's network takes other windows than its inferer makes")
         definition = resolved(config, WANTED)["network_def"] if name.endswith(".safetensors") else None
         file = NetworkFile.of(name, _pinned(bundle, weights, name), definition)
@@ -206,6 +227,13 @@ def _load_zoo(
         network = _warm(engine, file, shape)
         return LoadedBundle(engine, ZooRun(plan, network, wanted, shape), _memory_bytes(bundle, weights, [name]))
     raise absent or BundleRefused("the bundle declares no network")
+
+
+def window_of(windows: Windows | None, shape: Sequence[int]) -> tuple[int, ...]:
+    """What a network of a bundle of the zoo's form takes at once, without batch and channel."""
+    if windows is None:
+        return tuple(shape[2:]) if len(shape) == 5 else ()
+    return tuple(size for axis, size in enumerate(windows.roi_size) if axis != windows.across)
 
 
 def _pinned(bundle: Bundle, weights: Mapping[str, Path], name: str) -> Path:
@@ -223,9 +251,21 @@ def _declared(bundle: Bundle) -> Mapping[str, Mapping[str, Any]]:
 
 def _shape(bundle: Bundle, name: str) -> tuple[int, ...]:
     shape = _declared(bundle)[name].get("input_shape")
-    if not isinstance(shape, list) or len(shape) != 5 or not all(type(size) is int and size > 0 for size in shape):
+    if (
+        not isinstance(shape, list)
+        or len(shape) not in (4, 5)
+        or not all(type(size) is int and size > 0 for size in shape)
+    ):
         raise BundleRefused("the bundle does not declare what shape its networks take")
     return tuple(shape)
+
+
+def _made(engine: Engine, file: NetworkFile, bundle: Bundle, name: str) -> Network:
+    """A network, warm; cold where its bundle says that one run takes far longer than what the first adds to it."""
+    shape = _shape(bundle, name)
+    if _declared(bundle)[name].get("warm", True) is False:
+        return engine.network(file, shape)
+    return _warm(engine, file, shape)
 
 
 def _warm(engine: Engine, file: NetworkFile, input_shape: tuple[int, ...]) -> Network:

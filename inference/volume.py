@@ -20,7 +20,9 @@ from inference.errors import BadVolume
 
 MAGIC = b"BHVOLUM1"
 DTYPES = ("int16", "uint16", "uint8", "float32")
-UNITS = ("HU", "arbitrary")
+DISPLAY = "display"
+"""Unit of planar images: P-values (PS3.14), 0 black, the type's maximum white."""
+UNITS = ("HU", "arbitrary", DISPLAY)
 
 _KEYS = frozenset({"affine", "dtype", "shape", "unit"})
 _SPACING_MM_MIN, _SPACING_MM_MAX = 1e-3, 1e3
@@ -29,7 +31,10 @@ _SKEW_MIN = 1e-3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Volume:
-    """A three-dimensional image with its place in the patient.
+    """A three-dimensional image with its place in the patient, or planar images one behind the other.
+
+    Planar images (a radiograph, ultrasound, a secondary capture) have the unit `display`: axes (frames, rows, columns),
+    uint8 or uint16, an affine of diag(column spacing, row spacing, 1) that places nothing in a patient.
 
     Attributes
     ----------
@@ -38,7 +43,7 @@ class Volume:
     affine
         (4, 4) float64: maps the index (x, y, z, 1) to LPS millimetres (PS3.3 C.7.6.2.1.1) of the voxel's centre.
     unit
-        `HU` (Hounsfield units) or `arbitrary`.
+        `HU` (Hounsfield units), `arbitrary` or `display`.
 
     Raises
     ------
@@ -59,6 +64,13 @@ class Volume:
         _check_affine(self.affine)
         if self.unit not in UNITS:
             raise BadVolume("the unit is not one of ours")
+        if self.unit == DISPLAY:
+            _check_display(self.array.dtype, self.affine)
+
+    @property
+    def planar(self) -> bool:
+        """Whether these are planar images: axis 0 counts images, and no voxel lies anywhere in a patient."""
+        return self.unit == DISPLAY
 
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
@@ -137,3 +149,10 @@ def _check_affine(affine: npt.NDArray[np.float64]) -> None:
         raise BadVolume("the spacing is out of range")
     if abs(float(np.linalg.det(affine[:3, :3] / steps))) < _SKEW_MIN:
         raise BadVolume("the affine is singular")
+
+
+def _check_display(dtype: np.dtype[Any], affine: npt.NDArray[np.float64]) -> None:
+    if dtype.kind != "u":
+        raise BadVolume("planar images are unsigned")
+    if not np.array_equal(affine, np.diag((affine[0, 0], affine[1, 1], 1.0, 1.0))) or min(np.diag(affine)) <= 0:
+        raise BadVolume("the affine of planar images says more than the spacing of their pixels")

@@ -69,6 +69,9 @@ class Windows:
         Windows that the network takes at once.
     padding_mode, cval
         How an image smaller than a window is filled up, half before and half behind, and the value for `constant`.
+    across
+        For a network of two dimensions, which takes (batch, channel, and the other two axes): the axis, 0, 1 or 2 for x,
+        y or z, along which windows are one voxel thick. What MONAI's `SliceInferer` calls `spatial_dim`.
 
     Raises
     ------
@@ -83,12 +86,15 @@ class Windows:
     batch: int = 1
     padding_mode: PaddingMode = "constant"
     cval: float = 0.0
+    across: int | None = None
 
     def __post_init__(self) -> None:
         plain = len(self.roi_size) == 3 and self.batch >= 1 and math.isfinite(self.cval)
         known = self.mode in ("constant", "gaussian") and self.padding_mode in get_args(PaddingMode)
         if not (plain and known and all(0.0 <= share < 1.0 for share in each(self.overlap))):
             raise BundleRefused("the windows of its inferer are out of range")
+        if self.across is not None and (self.across not in (0, 1, 2) or self.roi_size[self.across] != 1):
+            raise BundleRefused("the windows of a network of two dimensions are not one voxel thick")
         if not all(0.0 < share < 100.0 for share in each(self.sigma_scale)):
             raise BundleRefused("the windows of its inferer are weighted out of range")
 
@@ -150,7 +156,8 @@ def blocks(
     image
         float32, axes (channel, x, y, z).
     network
-        Called with (batch, channel, x, y, z), always of the same shape; its answer is not kept.
+        Called with (batch, channel, x, y, z), always of the same shape, without the axis `across` where the windows have
+        one; its answer is not kept.
     windows
         How the image is covered.
     order
@@ -184,7 +191,7 @@ def blocks(
             for slot in range(windows.batch):
                 spot = spots[min(slot, len(spots) - 1)]
                 inputs[slot] = padded[:, *_window(spot.start, places.roi)]
-            answer = network(inputs)
+            answer = _answered(network, inputs, windows.across)
             if answer.ndim != 5 or answer.shape[0] < len(spots) or answer.shape[2:] != places.roi:
                 raise BundleRefused("a network answers with another shape than that of its window")
             if blender is None:
@@ -242,6 +249,15 @@ def each(value: float | Sequence[float]) -> tuple[float, float, float]:
     if len(values) != 3:
         raise BundleRefused("the windows of its inferer are not three-dimensional")
     return (float(values[0]), float(values[1]), float(values[2]))
+
+
+def _answered(network: Network, inputs: Array, across: int | None) -> Array:
+    if across is None:
+        return network(inputs)
+    answer = network(np.ascontiguousarray(inputs.squeeze(across + 2)))
+    if answer.ndim != 4:
+        raise BundleRefused("a network of two dimensions answers with other axes")
+    return np.expand_dims(answer, across + 2)
 
 
 def _padded(image: Array, places: Plan, windows: Windows) -> Array:

@@ -20,7 +20,7 @@ from inference.zoo_intensity import IntensityStep
 from inference.zoo_preparation import IGNORED, PREPARATION
 from inference.zoo_spatial import CropCentre, CropForeground, Resize, Space, SpatialStep
 
-_INFERERS = ("SlidingWindowInferer", "SimpleInferer")
+_INFERERS = ("SlidingWindowInferer", "SliceInferer", "SimpleInferer")
 _ELSEWHERE = {"device", "sw_device", "progress", "cache_roi_weight_map", "cpu_thresh", "sw_batch_size"}
 
 
@@ -109,20 +109,36 @@ def _windows(part: Any) -> Windows | None:
         return None
     mode, padding = given.word("mode", "constant"), given.word("padding_mode", "constant")
     if mode not in ("constant", "gaussian") or padding not in ("constant", "reflect", "replicate", "circular"):
-        raise TransformUnsupported("SlidingWindowInferer weights or pads in a way that is not carried out here")
+        raise given.refuse("weights or pads in a way that is not carried out here")
     for name in ("buffer_steps", "roi_weight_map", "process_fn", "with_coord"):
         given.only(name, None, False, 0)
     given.leave(*_ELSEWHERE, "buffer_dim")
+    size, across = _size(given)
     windows = Windows(
-        given.whole3("roi_size", empty=-1),
+        size,
         given.number3("overlap", 0.25),
         "gaussian" if mode == "gaussian" else "constant",
         given.number3("sigma_scale", 0.125),
         padding_mode=padding,  # type: ignore[arg-type]
         cval=given.number("cval", 0.0),
+        across=across,
     )
     given.done()
     return windows
+
+
+def _size(given: Given) -> tuple[tuple[int, int, int], int | None]:
+    """The window along (x, y, z), and the axis across which a network of two dimensions takes its slices."""
+    if given.target != "SliceInferer":
+        return given.whole3("roi_size", empty=-1), None
+    across, sizes = given.whole("spatial_dim", 0), given.take("roi_size")
+    plain = (
+        isinstance(sizes, list | tuple) and len(sizes) == 2 and all(type(size) is int and size > 0 for size in sizes)
+    )
+    if not plain or across not in (0, 1, 2):
+        raise given.refuse("has no window of two fixed sides, or another axis than three")
+    whole = [*sizes[:across], 1, *sizes[across:]]
+    return (whole[0], whole[1], whole[2]), across
 
 
 def _check_together(preparation: tuple[SpatialStep | IntensityStep, ...], answer: Answer) -> None:

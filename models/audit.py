@@ -42,7 +42,6 @@ _READERS: Mapping[Kind, tuple[Callable[[Path], int], str]] = {
 _NEEDS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("RetinaNet", "retinanet", "detection_inferer", "BoxTo", "ClipBox"), "a detector"),
     (("DeepEdit", "DeepGrow", "Guidance", "Vista3d", "vista3d"), "points or classes that a reader clicks"),
-    (("SliceInferer",), "a network of two dimensions, slice by slice"),
     (("Diffusion", "Autoencoder", "VAE", "LatentDiffusion"), "a generator of images"),
 )
 

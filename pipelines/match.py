@@ -75,7 +75,27 @@ def _fits(header: SeriesHeader, timing: Timing) -> bool:
 
 
 def _modality(header: SeriesHeader, selector: SeriesSelector) -> bool:
-    return header.modality == selector.modality
+    return header.modality == selector.modality or header.modality in selector.further_modalities
+
+
+def _for_viewing(header: SeriesHeader, _selector: SeriesSelector) -> bool:
+    return not header.for_processing
+
+
+def _planar(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    return header.planar or not selector.planar
+
+
+def _slices_needed(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    return selector.planar or not header.planar
+
+
+def _grey(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    return selector.colour or not header.colour
+
+
+def _view(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    return any(selector.takes_view(view) for view in header.views or ("",))
 
 
 def _object(header: SeriesHeader, selector: SeriesSelector) -> bool:
@@ -90,6 +110,19 @@ def _original(header: SeriesHeader, selector: SeriesSelector) -> bool:
 def _body_part(header: SeriesHeader, selector: SeriesSelector) -> bool:
     named = _NOT_LETTERS.sub("", header.body_part.upper())
     return (not named or named in selector.body_parts) and not selector.other_anatomy_words.search(_words(header))
+
+
+def _body_part_said(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    return bool(header.body_part.strip()) or not selector.body_part_required
+
+
+def _plane(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    return not selector.planes or header.plane in selector.planes
+
+
+def _name(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    said = _words(header)
+    return bool(selector.words_needed.search(said)) and not selector.words_refused.search(said)
 
 
 def _weighting(header: SeriesHeader, selector: SeriesSelector) -> bool:
@@ -115,19 +148,29 @@ def _population(header: SeriesHeader, selector: SeriesSelector) -> bool:
 
 
 def _spacing(header: SeriesHeader, _selector: SeriesSelector) -> bool:
+    if header.planar and header.spacing_mm is None:
+        return True
     return header.spacing_mm is not None and all(0 < step < float("inf") for step in header.spacing_mm)
 
 
 def _fine(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    if header.planar:
+        return header.spacing_mm is None or max(header.spacing_mm[:2]) <= selector.spacing_mm_max + 1e-6
     return header.spacing_mm is not None and max(header.spacing_mm) <= selector.spacing_mm_max + 1e-6
 
 
 def _slices(header: SeriesHeader, selector: SeriesSelector) -> bool:
-    return header.instances >= selector.slices_min
+    return (header.frames if header.planar else header.instances) >= selector.slices_min
 
 
 def _extent(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    if header.planar:
+        return header.extent_mm is None or min(header.extent_mm[:2]) >= selector.extent_mm_min
     return header.extent_mm is not None and min(header.extent_mm) >= selector.extent_mm_min
+
+
+def _readable(header: SeriesHeader, _selector: SeriesSelector) -> bool:
+    return header.gap_free or not header.planar
 
 
 def _gap_free(header: SeriesHeader, _selector: SeriesSelector) -> bool:
@@ -138,9 +181,17 @@ _NOT_LETTERS = re.compile(r"[^A-Z]")
 _Rule = Callable[[SeriesHeader, SeriesSelector], bool]
 _TABLE: tuple[tuple[str, _Rule, str], ...] = (
     ("other-modality", _modality, "The modality is another one."),
+    ("for-processing", _for_viewing, "It is raw detector output, which is not meant to be looked at."),
+    ("not-planar", _planar, "It is not a radiograph, an ultrasound image or a screen capture."),
+    ("planar-images", _slices_needed, "It is a radiograph, an ultrasound image or a screen capture, not slices."),
     ("other-object", _object, "The instances are of a kind that this pipeline cannot read."),
+    ("colour-image", _grey, "It is a picture in colour."),
     ("derived-map", _original, "It is a survey, a mosaic, a reformat or a computed map, not the acquired image."),
     ("other-body-part", _body_part, "It shows another part of the body."),
+    ("body-part-not-shown", _body_part_said, "It does not say which part of the body it shows."),
+    ("other-view", _view, "It was taken from another side, or does not say from which."),
+    ("other-name", _name, "Its name lacks a word that is needed, or has one that speaks against it."),
+    ("other-plane", _plane, "Its slices lie another way."),
     ("other-weighting", _weighting, "Its name or timings show another weighting."),
     ("weighting-not-shown", _shown, "Neither its name nor its timings show the weighting that is needed."),
     ("post-contrast", _contrast, "A contrast agent was given."),
@@ -149,9 +200,16 @@ _TABLE: tuple[tuple[str, _Rule, str], ...] = (
     ("too-coarse", _fine, "Its voxels are too large."),
     ("too-few-slices", _slices, "It has too few slices."),
     ("too-small", _extent, "It covers too little of the patient."),
+    ("unreadable-image", _readable, "An image of it cannot be shown."),
     ("gaps", _gap_free, "Slices are missing, doubled, or unevenly spaced."),
 )
 _RULES = tuple((code, rule) for code, rule, _ in _TABLE)
 LICENCE_NOT_ACCEPTED = "licence-not-accepted"
-_WITHHELD = ((LICENCE_NOT_ACCEPTED, "The licence of the model was not accepted here: an administrator can do that."),)
+WEIGHTS_ABSENT = "weights-absent"
+SWITCHED_OFF = "switched-off"
+_WITHHELD = (
+    (LICENCE_NOT_ACCEPTED, "The licence of the model was not accepted here: an administrator can do that."),
+    (WEIGHTS_ABSENT, "The model's weights are not on this machine: an administrator can fetch them."),
+    (SWITCHED_OFF, "This pipeline is not among those that this site has switched on."),
+)
 _REASONS = (*((code, text) for code, _, text in _TABLE), *_WITHHELD)

@@ -14,10 +14,34 @@ CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2.1"
 LEGACY_CONVERTED_ENHANCED_CT_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.2.2"
 SECONDARY_CAPTURE_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
+MULTI_FRAME_GRAYSCALE_BYTE_SECONDARY_CAPTURE_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.7.2"
+MULTI_FRAME_GRAYSCALE_WORD_SECONDARY_CAPTURE_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.7.3"
+MULTI_FRAME_TRUE_COLOR_SECONDARY_CAPTURE_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.7.4"
+COMPUTED_RADIOGRAPHY_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.1"
+DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PRESENTATION = "1.2.840.10008.5.1.4.1.1.1.1"
+DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PROCESSING = "1.2.840.10008.5.1.4.1.1.1.1.1"
+ULTRASOUND_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.6.1"
+ULTRASOUND_MULTI_FRAME_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.3.1"
 
 MR_STORAGES = frozenset({MR_IMAGE_STORAGE, ENHANCED_MR_IMAGE_STORAGE, LEGACY_CONVERTED_ENHANCED_MR_IMAGE_STORAGE})
 """Every form in which acquired images of a modality are stored."""
 CT_STORAGES = frozenset({CT_IMAGE_STORAGE, ENHANCED_CT_IMAGE_STORAGE, LEGACY_CONVERTED_ENHANCED_CT_IMAGE_STORAGE})
+CAPTURE_STORAGES = frozenset(
+    {
+        SECONDARY_CAPTURE_IMAGE_STORAGE,
+        MULTI_FRAME_GRAYSCALE_BYTE_SECONDARY_CAPTURE_IMAGE_STORAGE,
+        MULTI_FRAME_GRAYSCALE_WORD_SECONDARY_CAPTURE_IMAGE_STORAGE,
+        MULTI_FRAME_TRUE_COLOR_SECONDARY_CAPTURE_IMAGE_STORAGE,
+    }
+)
+RADIOGRAPH_STORAGES = CAPTURE_STORAGES | {
+    COMPUTED_RADIOGRAPHY_IMAGE_STORAGE,
+    DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PRESENTATION,
+}
+"""A radiograph for viewing, also when it was stored as a secondary capture: its Modality tells."""
+ULTRASOUND_STORAGES = CAPTURE_STORAGES | {ULTRASOUND_IMAGE_STORAGE, ULTRASOUND_MULTI_FRAME_IMAGE_STORAGE}
+PLANAR_STORAGES = RADIOGRAPH_STORAGES | ULTRASOUND_STORAGES | {DIGITAL_X_RAY_IMAGE_STORAGE_FOR_PROCESSING}
+"""Images that lie nowhere in a patient: they are read one by one, as they are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +83,22 @@ class SeriesHeader:
         At the time of the study; None when not known.
     contrast
         Whether the header says that a contrast agent was given (0018,0010).
+    planar
+        Whether these are planar images (`PLANAR_STORAGES`); then spacing is that of the pixels or None, and
+        `gap_free` says that every image can be read.
+    views
+        What the images of a planar series show: View Position (0018,5101) or what stands for the View Code (0054,0220),
+        upper case, such as `PA`, `AP`, `LL`. Empty when no image says; holds "" when only some do.
+    colour
+        Whether any image is in colour.
+    laterality
+        (0020,0062) or (0020,0060): `L`, `R`, `B`, or empty.
+    for_processing
+        Whether any image is raw detector output that is not meant to be looked at (0008,0068).
+    frames
+        Number of planar images, each frame of a clip counted.
+    plane
+        How the slices lie: `axial`, `coronal` or `sagittal` within 30 degrees, else `oblique`; empty when unknown.
     """
 
     series_uid: str
@@ -82,6 +122,13 @@ class SeriesHeader:
     corrections: tuple[str, ...] = ()
     patient_age_years: float | None = None
     contrast: bool = False
+    planar: bool = False
+    views: frozenset[str] = frozenset()
+    colour: bool = False
+    laterality: str = ""
+    for_processing: bool = False
+    frames: int = 0
+    plane: str = ""
 
     @property
     def extent_mm(self) -> tuple[float, float, float] | None:

@@ -6,8 +6,18 @@ import re
 from dataclasses import dataclass
 
 from bithive.offer import DataClass, Urgency
-from pipelines.outputs import MeasurementOutput, Output, SegmentOutput
+from pipelines.outputs import (
+    ARTIFICIAL_INTELLIGENCE,
+    ClassOutput,
+    Code,
+    KeyImageOutput,
+    MeasurementOutput,
+    Output,
+    ScoreOutput,
+    SegmentOutput,
+)
 
+_ANYTHING, _NOTHING = re.compile(""), re.compile("(?!)")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{2,63}")
 
 
@@ -37,10 +47,12 @@ class SeriesSelector:
     ----------
     modality
         Modality (0008,0060).
+    further_modalities
+        Others that are the same thing to this pipeline (DX beside CR).
     sop_classes
         SOP Class UIDs that the reader and the bundle can do; a series that mixes in another is not taken.
     body_parts
-        Values of Body Part Examined that fit; an absent one always does.
+        Values of Body Part Examined that fit; an absent one does too unless `body_part_required`.
     shown_by_words, shown_by_timings
         Positive evidence: a regular expression over the lower-case description and protocol name, or one of the
         timings. Without any the series is not taken.
@@ -60,6 +72,21 @@ class SeriesSelector:
         Least coverage along any axis.
     age_years
         (youngest, oldest) that the bundle was validated on; an unknown age is let through.
+    planar
+        Whether it takes planar images (`SeriesHeader.planar`) instead of slices. Spacing and extent, where they are
+        known, are then those of the pixels; `slices_min` counts frames.
+    views
+        Views (`SeriesHeader.views`) that it takes; of a series with several, those images alone. Empty: any.
+    view_may_be_absent
+        Whether an image that does not say its view is taken where `views` are named.
+    colour
+        Whether colour images are taken, as their brightness.
+    body_part_required
+        Whether a series that does not say its body part is refused.
+    planes
+        How slices may lie (`SeriesHeader.plane`). Empty: any way.
+    words_needed, words_refused
+        What the description or protocol name must say, and must not, whatever else shows what the series is.
     """
 
     modality: str
@@ -78,6 +105,24 @@ class SeriesSelector:
     slices_min: int
     extent_mm_min: float
     age_years: tuple[float, float]
+    further_modalities: frozenset[str] = frozenset()
+    planar: bool = False
+    views: frozenset[str] = frozenset()
+    view_may_be_absent: bool = False
+    colour: bool = False
+    body_part_required: bool = False
+    planes: frozenset[str] = frozenset()
+    words_needed: re.Pattern[str] = _ANYTHING
+    words_refused: re.Pattern[str] = _NOTHING
+
+    def takes_view(self, view: str) -> bool:
+        """Whether an image of this view is taken; `view` is empty when the image does not say."""
+        return not self.views or view in self.image_views
+
+    @property
+    def image_views(self) -> frozenset[str]:
+        """The views of single images that are taken, "" for one that does not say; empty: all."""
+        return self.views | {""} if self.views and self.view_may_be_absent else self.views
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +151,11 @@ class Pipeline:
         What it is for, whom it was validated on, and what it is not.
     withheld
         Code of why no series is given to it for now (`pipelines.match`), empty when it is on.
+    validated_age_years
+        (youngest, oldest) of the patients on whom it was validated, or None when it flags nothing. Outside it, or when
+        the age is unknown, findings are written with the remark `outside-population` and nothing is flagged positive.
+    algorithm_family
+        What kind of algorithm the objects say it was (CID 7162): not a network's where a rule measures.
     """
 
     name: str
@@ -119,11 +169,30 @@ class Pipeline:
     timeout_s: float
     intended_use: str
     withheld: str = ""
+    validated_age_years: tuple[float, float] | None = None
+    algorithm_family: Code = ARTIFICIAL_INTELLIGENCE
 
     def __post_init__(self) -> None:
         assert _NAME.fullmatch(self.name), "a pipeline's name is its file's or its bundle's"
         assert self.timeout_s > 0, "a timeout is positive"
         assert len(self.title) <= 64, "a title is an LO"
         segments = {output.mask for output in self.outputs if isinstance(output, SegmentOutput)}
-        measured = {output.mask for output in self.outputs if isinstance(output, MeasurementOutput)}
+        measured = {output.mask for output in self.outputs if isinstance(output, MeasurementOutput)} - {""}
         assert measured <= segments, "a measurement refers to a segment that is written"
+        asked = {output.classification: output for output in self.outputs if isinstance(output, ClassOutput)}
+        for output in self.outputs:
+            if isinstance(output, KeyImageOutput):
+                assert output.classification in asked, "key images are of frames that are classified"
+                known = {option.key for option in asked[output.classification].options}
+                assert output.without <= known, "classes of which none is chosen are classes"
+        flagged = any(isinstance(item, ScoreOutput) and item.positive_from is not None for item in self.outputs)
+        assert not flagged or self.validated_age_years, "what is flagged positive was validated on somebody"
+        ages = self.validated_age_years
+        assert ages is None or 0 <= ages[0] <= ages[1], "the younger end comes first"
+
+    def validated_on(self, age_years: float | None) -> bool:
+        """Whether a patient of that age is of the population that it was validated on; an unknown age is not."""
+        if self.validated_age_years is None:
+            return True
+        youngest, oldest = self.validated_age_years
+        return age_years is not None and youngest <= age_years <= oldest

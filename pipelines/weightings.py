@@ -77,6 +77,14 @@ ANY = Weighting(
 )
 """Any image of the anatomy: for a bundle that does not say which weighting it was made for."""
 
+ANATOMICAL = Weighting(
+    shown_by_words=words.any_of(*words.T1_WEIGHTED, *words.T2_WEIGHTED, *words.FLAIR),
+    shown_by_timings=(*T1.shown_by_timings, *T2.shown_by_timings, *FLAIR.shown_by_timings),
+    contrary_words=_others("t1", "t2", "flair"),
+    contrary_timings=(),
+)
+"""T1, T2 or FLAIR: one of them must be shown, and nothing else."""
+
 WEIGHTINGS: Mapping[str, tuple[re.Pattern[str], Weighting]] = MappingProxyType(
     {
         "FLAIR": (re.compile(r"(?<![a-z0-9])flair(?![a-z0-9])"), FLAIR),

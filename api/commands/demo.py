@@ -38,7 +38,7 @@ app = typer.Typer(add_completion=False)
 
 PORT = 8042
 START_S, CELL_S, STUDY_S = 60.0, 240.0, 900.0
-SAMPLE = "head_t1"
+SAMPLE, SAMPLE_PIPELINE = "head_t1", "intracranial_volume_t1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,8 @@ def demo(
             mode=Mode.DEMO, state=folder, http={"port": port or _free_port()}, models={"store": _model_store()}
         )
         plan = _prepare(settings, study, console)
-        hub = HubProcess(settings.state, settings.model_store, settings.http.port, clock)
+        on = {"BITHIVE_CLINIC__PIPELINES": SAMPLE_PIPELINE} if study is None else {}
+        hub = HubProcess(settings.state, settings.model_store, settings.http.port, clock, on)
         try:
             _show(plan, hub, clock, console, once=once)
         except KeyboardInterrupt:
@@ -100,10 +101,10 @@ def _prepare(settings: Settings, study: Path | None, console: Console) -> Plan:
     """Weights, the study and two accounts."""
     from clinic.sample import write_sample
     from models.catalog import Catalog
+    from models.nearby import STARTS_WITH
 
     models = Catalog.of(settings)
-    wanted = sorted(models.bundles()) + ([SAMPLE] if study is None else [])
-    pull_shown(models, wanted, console)
+    pull_shown(models, sorted(STARTS_WITH) + ([SAMPLE] if study is None else []), console)
     if study is None:
         study = settings.state / "sample"
         with console.status("writing the sample as a DICOM series"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from api.commands.evaluate import evaluate, evaluation_rows
 from bithive.clock import as_iso
 from bithive.errors import BitHiveError
 from bithive.keys import fingerprint
@@ -17,13 +19,21 @@ from models.audit import Check, Judge
 from models.bundle import Bundle
 from models.catalog import Catalog
 from models.errors import BundleAbsent
+from models.pins import BundledSource, ConvertedSource, InstalledSource, PinnedFile, WheelSource
+from pipelines.site import Reference, references
 
 _CARD = (
     *("name", "task", "description", "intended_use", "population", "eval_metrics"),
     *("data_source", "references", "license", "copyright"),
 )
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, fetch, verify and audit models.")
+_ORIGINS: Mapping[type, str] = {
+    BundledSource: "comes with BitHive",
+    InstalledSource: "came with the bundle when it was installed",
+}
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, fetch, verify, audit and evaluate models.")
+app.command()(evaluate)
 
 
 def catalog() -> Catalog:
@@ -60,6 +70,33 @@ def pull_shown(
     return pulled
 
 
+def pull_each(models: Catalog, wanted: Mapping[str, Reference], console: Console, *, renew: bool) -> dict[str, str]:
+    """Fetch and install several; one that cannot be had stops no other.
+
+    Parameters
+    ----------
+    wanted
+        Where each is had from, by what it is called; an empty source is what the catalogue knows by that name.
+    renew
+        As for `Catalog.pull`.
+
+    Returns
+    -------
+    dict
+        The name of each that is here now, by what it was called. What is not is told on the console with its code.
+    """
+    found: dict[str, str] = {}
+    for called, item in wanted.items():
+        try:
+            (found[called],) = pull_shown(models, [item.source or called], console, sha256=item.sha256, renew=renew)
+        except BitHiveError as error:
+            console.print(f"{called}: not fetched, {error.code}: {error.detail}", style="yellow", markup=False)
+            continue
+        if item.bundle not in {"", found[called]}:
+            console.print(f"{called}: what came is {found[called]}, not {item.bundle}", style="yellow", markup=False)
+    return found
+
+
 @app.command("list")
 def show() -> None:
     """List bundles: name, version, licence, where they come from, whether they and their weights are sound."""
@@ -86,11 +123,20 @@ def pull(
     models = catalog()
     if sha256 is not None and len(names or []) != 1:
         raise typer.BadParameter("--sha256 goes with exactly one name")
-    wanted = names or sorted(models.bundles())
-    for name in pull_shown(models, wanted, Console(stderr=True), sha256=sha256, renew=bool(names)):
-        found = models.bundles().get(name)
-        if names and found is not None:
-            typer.echo(f"{found.name} {found.version}: {found.licence}, sha256 {found.sha256}")
+    known, console = references(load().pipeline_files), Console(stderr=True)
+    if sha256 is not None:
+        known = dict.fromkeys(names or (), Reference(sha256=sha256))
+    if not names:
+        here = models.bundles()
+        known = {name: item for name, item in known.items() if name == item.bundle and name not in here}
+    wanted = {name: known.get(name, Reference()) for name in names or sorted({*models.bundles(), *known})}
+    found = pull_each(models, wanted, console, renew=bool(names))
+    for name in found.values() if names else ():
+        bundle = models.bundles().get(name)
+        if bundle is not None:
+            typer.echo(f"{bundle.name} {bundle.version}: {bundle.licence}, sha256 {bundle.sha256}")
+    if names and len(found) < len(wanted):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -110,8 +156,9 @@ def card(name: str) -> None:
     """Print what a bundle is for, for whom, how it was evaluated, its licence, and who signed what."""
     models = catalog()
     bundle = models.bundle(name)
+    evaluated = evaluation_rows(models, load().model_store, name)
     table = Table(show_header=False)
-    for label, value in [*card_rows(bundle), *manifest_rows(models.manifest(bundle))]:
+    for label, value in [*card_rows(bundle), *evaluated, *manifest_rows(models.manifest(bundle))]:
         table.add_row(label, value)
     Console().print(table)
 
@@ -162,7 +209,20 @@ def card_rows(bundle: Bundle) -> list[tuple[str, str]]:
     rows += [("licence of the weights", bundle.licence), ("engines", ", ".join(bundle.engines))]
     if bundle.structures:
         rows.append(("structures", ", ".join(structure.name for structure in bundle.structures)))
+    rows.append(("weights", "\n".join(map(weights_row, bundle.weights)) or "none: it is made of rules"))
     return [*rows, ("payload's data class", str(bundle.data_class))]
+
+
+def weights_row(pinned: PinnedFile) -> str:
+    """One line about a file of weights: how large, and where it comes from."""
+    source = pinned.source
+    if isinstance(source, ConvertedSource):
+        origin = f"made by {source.converter} from what its authors published"
+    elif isinstance(source, WheelSource):
+        origin = f"in the wheel of {source.distribution} {source.version}"
+    else:
+        origin = _ORIGINS.get(type(source), "published at an address")
+    return f"{pinned.file}: {pinned.size_bytes / 1e6:.1f} MB, {origin}"
 
 
 def manifest_rows(manifest: dict[str, Any]) -> list[tuple[str, str]]:
@@ -185,7 +245,7 @@ def _own_configuration(bundle: Bundle) -> Check:
         files = audit_own(bundle.inference())
     except BitHiveError as error:
         return Check("configuration", "refused", error.code, error.detail)
-    return Check("configuration", "passed", "", f"comes with BitHive; loads {', '.join(files)}")
+    return Check("configuration", "passed", "", f"comes with BitHive; loads {', '.join(files) or 'no network: rules'}")
 
 
 def _broken(models: Catalog) -> list[tuple[str, str, str, str, str]]:

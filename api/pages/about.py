@@ -11,9 +11,11 @@ from api.auth import Principal, identify
 from api.deps import ServicesDep
 from api.pages import explain, markdown
 from api.pages.faults import PageRoute, look
-from api.pages.model_card import card, cards
+from api.pages.model_card import cards
+from api.pages.model_page import model_lines, model_page
 from api.pages.render import page
 from bithive.errors import NotFound
+from models.bundle import NAME
 from models.errors import BundleAbsent
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(identify)])
@@ -26,6 +28,12 @@ def about(request: Request, services: ServicesDep) -> Response:
     return page(request, "about.html", here="about", bundles=cards(bundles=services.repertoire().bundles))
 
 
+@router.get("/models")
+def models(request: Request, services: ServicesDep) -> Response:
+    """Every model: whether it can run here, and whether it was evaluated."""
+    return page(request, "models.html", here="models", models=model_lines(services))
+
+
 @router.get("/models/{name}")
 def model(request: Request, services: ServicesDep, name: str) -> Response:
     """The card of one bundle.
@@ -35,10 +43,10 @@ def model(request: Request, services: ServicesDep, name: str) -> Response:
     BundleAbsent
         If there is none of that name here.
     """
-    found = card(name, services.repertoire().bundles)
+    found = model_page(services, name) if NAME.fullmatch(name) else None
     if found is None:
         raise BundleAbsent("there is no bundle of that name here")
-    return page(request, "model.html", here="about", card=found)
+    return page(request, "model.html", here="models", card=found.card, model=found)
 
 
 @router.get("/docs/errors")

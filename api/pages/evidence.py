@@ -40,6 +40,8 @@ OURS: dict[str, str] = {
     "seg": "Segmentation",
     "sr": "Structured report",
     "sc": "Preview, not for diagnosis",
+    "map": "Parametric map",
+    "kos": "Key images",
     "sr-verified": "Structured report, verified",
     "rejection": "Rejection note",
 }

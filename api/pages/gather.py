@@ -16,6 +16,7 @@ from api.pages.evidence import (
     series_lines,
     steps,
 )
+from api.pages.findings import Found, found_of
 from api.pages.money import ChargeLines, charge_lines
 from api.pages.present import Analysis, Kept, StudyLine, analysis, current, kept_reason, study_line
 from api.services import Services
@@ -71,6 +72,7 @@ class FullAnalysis:
     """An analysis with its evidence: what `present.Analysis` says, and how it came about."""
 
     shown: Analysis
+    found: Found
     workitem: Workitem
     steps: tuple[Step, ...]
     receipt: ReceiptLines | None
@@ -147,7 +149,7 @@ def study_page(services: Services, principal: Principal, study_uid: str) -> Stud
     ]
     return StudyPage(
         study=study_line(row, workitems, watched, services.repertoire().pipelines),
-        analyses=tuple(_full(services, principal, item, events) for item in current(workitems)),
+        analyses=tuple(_full(services, principal, row, item, events) for item in current(workitems)),
         unmatched=_unmatched(series, workitems, watched),
         series_list=tuple(series_lines(study_uid, series, workitems)),
         series_rows=tuple(series),
@@ -203,7 +205,9 @@ def _events(services: Services, institution: str, study_uid: str) -> list[StudyE
             return found
 
 
-def _full(services: Services, principal: Principal, item: Workitem, events: Sequence[StudyEvent]) -> FullAnalysis:
+def _full(
+    services: Services, principal: Principal, row: StudyRow, item: Workitem, events: Sequence[StudyEvent]
+) -> FullAnalysis:
     judged = [event for event in events if event.detail.get("workitem") == item.workitem_id and event.kind in _JUDGED]
     reason = str(judged[-1].detail.get("reason") or "") if judged else ""
     may_review = "studies:review" in principal.scopes
@@ -211,6 +215,7 @@ def _full(services: Services, principal: Principal, item: Workitem, events: Sequ
     known = services.repertoire().pipelines
     return FullAnalysis(
         shown=analysis(item, reason, known=known, may_review=may_review, may_rerun=may_rerun),
+        found=found_of(item, known.get(item.pipeline), row),
         workitem=item,
         steps=steps(item, events),
         receipt=receipt_lines(item.receipt),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from api.pages import words
 from api.pages.explain import title as explained_title
+from api.pages.findings import headline as said
+from api.pages.measures import unit_of
 from api.pages.model_card import card as model_card
 from bithive.errors import leaves
 from clinic.elements import text
@@ -15,6 +17,7 @@ from clinic.workitem import Measured, Review, State, Workitem
 from clinic.workitem_store import SeriesWatch
 from pipelines.catalog import pipelines
 from pipelines.match import reasons
+from pipelines.outputs import MeasurementOutput, SegmentOutput
 from pipelines.spec import Pipeline
 
 PATIENT_NAME, PATIENT_ID, BIRTH, SEX = "00100010", "00100020", "00100030", "00100040"
@@ -34,18 +37,26 @@ WAITING = {
 }
 """Codes of the network that a study waits with, and that nobody has to look up."""
 
-MADE_MODALITIES = {"seg": "SEG", "sr": "SR", "sr-verified": "SR", "sc": "OT", "rejection": "KO"}
+MADE_MODALITIES = {
+    "seg": "SEG",
+    "sr": "SR",
+    "sr-verified": "SR",
+    "sc": "OT",
+    "map": "OT",
+    "kos": "KO",
+    "rejection": "KO",
+}
 """Modality of what we write, by the kind of its reference: a study is shown by what was acquired."""
 
 NONE_FOUND = "None found"
-
-UNITS: dict[str, str] = {"mL": "ml", "ml": "ml"}
+OUTSIDE = "Outside the intended population; not yet reviewed"
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
     """One measured value as shown."""
 
+    key: str
     name: str
     value: str
     unit: str
@@ -279,10 +290,10 @@ def _ended_without(item: Workitem, title: str, may_rerun: bool) -> Analysis:
 
 def _finished(item: Workitem, title: str, pipeline: Pipeline | None, reason: str, may_review: bool) -> Analysis:
     measures = tuple(_measure(pipeline, found) for found in item.measured)
-    none_found = item.reference("sr") is not None and item.reference("seg") is None
-    headline = NONE_FOUND if none_found else ""
-    if measures:
-        headline = f"{measures[0].value} {measures[0].unit}" if len(measures) == 1 else _counted(measures)
+    none_found = item.reference("sr") is not None and item.reference("seg") is None and _segments(pipeline)
+    headline = NONE_FOUND if none_found else said(item, pipeline)
+    if measures and not item.statements:
+        headline = f"{measures[0].value} {measures[0].unit}" if len(measures) == 1 else _counted(measures, pipeline)
     tone, label, group, note = {
         None: ("good", "Finished", "review", "Not yet reviewed"),
         Review.ACCEPTED: ("good", "Accepted", "done", "Verified by a clinician"),
@@ -295,15 +306,20 @@ def _finished(item: Workitem, title: str, pipeline: Pipeline | None, reason: str
         label,
         group,
         headline=headline,
-        note=note,
+        note=OUTSIDE if item.remarks and item.review is None else note,
         measurements=measures,
-        counted=_counted(measures),
+        counted=_counted(measures, pipeline),
         none_found=none_found,
         review=verdict(item, reason),
         void=item.review is Review.REJECTED,
         may_accept=may_review and item.review is None,
         may_reject=may_review and item.review is not Review.REJECTED,
     )
+
+
+def _segments(pipeline: Pipeline | None) -> bool:
+    """Whether a pipeline writes segments at all; of one that is not here any more nobody knows better."""
+    return pipeline is None or any(isinstance(output, SegmentOutput) for output in pipeline.outputs)
 
 
 def _under_way(item: Workitem, title: str) -> Analysis:
@@ -329,8 +345,11 @@ def verdict(item: Workitem, reason: str = "") -> Verdict:
     return Verdict("warn", "note", "UNVERIFIED: no clinician has accepted this yet", "", None, "")
 
 
-def _counted(measures: Sequence[Measure]) -> str:
-    return words.counted(len({measure.name for measure in measures}), "structure")
+def _counted(measures: Sequence[Measure], pipeline: Pipeline | None) -> str:
+    """How many structures were measured; of a pipeline that is not here any more, how many names there are."""
+    outputs = [one for one in pipeline.outputs if isinstance(one, MeasurementOutput)] if pipeline else []
+    structures = {one.mask for one in outputs if one.mask and one.measurement in {item.key for item in measures}}
+    return words.counted(len(structures) or len({measure.name for measure in measures}), "structure")
 
 
 def _measure(found: Pipeline | None, measured: Measured) -> Measure:
@@ -338,8 +357,8 @@ def _measure(found: Pipeline | None, measured: Measured) -> Measure:
     name = NAMES.get(key) or measured.name or key.replace("_", " ").capitalize()
     known = model_card(found.bundle) if found else None
     span = known.plausible.get(key) if known else None
-    plausible = f"Passed the plausibility check ({_span(span)} {UNITS.get(unit, unit)})" if span else ""
-    return Measure(name, words.figure(value, unit), UNITS.get(unit, unit), NOTES.get(key, ""), plausible)
+    plausible = f"Passed the plausibility check ({_span(span)} {unit_of(unit)})" if span else ""
+    return Measure(key, name, words.figure(value, unit), unit_of(unit), NOTES.get(key, ""), plausible)
 
 
 def _span(span: tuple[float, float]) -> str:

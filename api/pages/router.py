@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api.pages import about, access, downloads, judging, session, static_files, studies, uploading, viewing
+from api.pages import about, access, downloads, judging, key_images, session, static_files, studies, uploading, viewing
 
 common = APIRouter()
 for part in (static_files, session, about):
     common.include_router(part.router)
 
 router = APIRouter()
-for part in (studies, uploading, viewing, judging, downloads, access):
+for part in (studies, uploading, viewing, key_images, judging, downloads, access):
     router.include_router(part.router)

@@ -1,4 +1,4 @@
-"""The image of a study: which series can be looked at, its geometry, and its slices as numbers.
+"""The image of a study: which series can be looked at, its geometry, and its slices or planar images as numbers.
 
 Slices travel as they are, so that window and level change on the reader's screen without another request; the overlay
 follows the pixels, the number of a segment each.
@@ -21,13 +21,15 @@ from api.deps import ServicesDep
 from api.pages.evidence import series_label
 from api.pages.gather import StudyPage, institution_of
 from api.pages.openings import openings
+from api.pages.viewing_planar import in_colour, planar_geometry
 from api.services import Services
 from bithive.errors import Refused
 from clinic.elements import integer, text
 from clinic.errors import InstanceAbsent, SeriesAbsent
 from clinic.headers import input_digest
 from clinic.instance import InstanceRow
-from clinic.planes import Plane, counts, cut, middle, window_of
+from clinic.planar import is_planar, ordered
+from clinic.planes import Plane, counts, cut, middle, slice_of, window_of
 from clinic.refusals import NoPlane
 from clinic.rendering import Look, Window, render
 from clinic.workitem import Review, State, Workitem
@@ -40,6 +42,7 @@ Uid = Annotated[str, InPath(pattern=r"^[0-9.]{1,64}$")]
 
 PICTURES_MAX = 5_000
 PLANES = (("axial", "Axial"), ("coronal", "Coronal"), ("sagittal", "Sagittal"))
+_SLICED = frozenset({"CT", "MR", "PT", "NM"})
 NO_STORE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _DTYPES = frozenset({"int16", "uint16", "uint8", "float32"})
 _NOT_IMAGES = frozenset(
@@ -72,11 +75,14 @@ class ViewerChoices:
         (address, label) of every series that can be shown.
     planes
         (key, name).
+    planar
+        Whether the first series most likely holds planar images: the page is laid out for them until it is known.
     """
 
     source: str
     choices: tuple[tuple[str, str], ...]
     planes: tuple[tuple[str, str], ...] = PLANES
+    planar: bool = False
 
 
 def choices(found: StudyPage) -> ViewerChoices | None:
@@ -86,7 +92,7 @@ def choices(found: StudyPage) -> ViewerChoices | None:
     rows = [row for row in found.series_rows if row.modality not in _NOT_IMAGES]
     rows.sort(key=lambda row: analysed.index(row.series_uid) if row.series_uid in analysed else len(analysed))
     offered = tuple((f"{base}/{row.series_uid}/image", series_label(row)) for row in rows)
-    return ViewerChoices(offered[0][0], offered) if offered else None
+    return ViewerChoices(offered[0][0], offered, planar=rows[0].modality not in _SLICED) if offered else None
 
 
 @router.get("/studies/{study_uid}/series/{series_uid}/image/geometry")
@@ -99,18 +105,23 @@ def geometry(request: Request, services: ServicesDep, principal: Reader, study_u
         JSON: `size` and `spacing_mm` along left, back and head; `dtype` of a slice's pixels; `overlay`, the Workitem
         whose segments follow them, or null; `labels`, the type of their numbers; `segments`, of each its number, name
         and colour; `windows`; `low` and `high`, between which nearly all values lie;
-        `start`, an index along each; `version`, which slices are asked for by. Of a series that forms no Volume:
-        `pictures`, the addresses of its frames, and why it forms none.
+        `start`, an index along each; `version`, which slices are asked for by. Of grey planar images
+        `api.pages.viewing_planar` says what is there. Of a series that forms no Volume, and of images in colour: `pictures`, the
+        addresses of its frames, and why it forms none.
     """
     institution = institution_of(principal)
     rows = services.archive.series(institution, series_uid)
     if not rows or rows[0].study_uid != study_uid:
         raise SeriesAbsent
     openings(request).opened(principal, study_uid, by_itself=True)
+    if is_planar(rows) and in_colour(rows):
+        return JSONResponse(_flat(ordered(rows), ""), headers=NO_STORE)
     try:
         source = services.volumes.source(institution, series_uid)
     except Refused as refusal:
-        return JSONResponse(_flat(rows, refusal), headers=NO_STORE)
+        return JSONResponse(_flat(rows, f"{refusal.title}: shown image by image."), headers=NO_STORE)
+    if source.grid.planar:
+        return JSONResponse(planar_geometry(source, input_digest(rows)), headers=NO_STORE)
     volume = source.volume
     item = _finished(services, institution, series_uid)
     overlay = services.volumes.overlay(item, source) if item else None
@@ -132,7 +143,7 @@ def geometry(request: Request, services: ServicesDep, principal: Reader, study_u
         "low": low,
         "high": high,
         "start": [start.get(plane, counted[plane].count // 2) for plane in _AXES],
-        "version": input_digest(source.grid.rows),
+        "version": input_digest(rows),
         "caption": _caption(volume, item if overlay else None),
     }
     return JSONResponse(body, headers=NO_STORE)
@@ -159,7 +170,7 @@ def slice_pixels(
     if source.head.study_uid != study_uid:
         raise SeriesAbsent
     volume = source.volume
-    pixels, _ = cut(volume.array, volume.affine, plane, index)
+    pixels, _ = slice_of(volume, plane, index)
     content = np.ascontiguousarray(pixels, np.dtype(_dtype(volume)).newbyteorder("<")).tobytes()
     if overlay is not None:
         item = services.workitems.workitem(institution, overlay)
@@ -196,8 +207,8 @@ def picture(
     return Response(content, media_type="image/png", headers=NO_STORE)
 
 
-def _flat(rows: Sequence[InstanceRow], refusal: Refused) -> dict[str, Any]:
-    """What the viewer shows of a series that forms no Volume: its frames one by one."""
+def _flat(rows: Sequence[InstanceRow], why: str) -> dict[str, Any]:
+    """What the viewer shows of a series that forms no Volume, or is in colour: its frames one by one."""
     frames = [
         f"picture/{row.sop_uid}/{number}"
         for row in rows
@@ -211,7 +222,7 @@ def _flat(rows: Sequence[InstanceRow], refusal: Refused) -> dict[str, Any]:
     return {
         "pictures": frames[:PICTURES_MAX],
         "windows": windows,
-        "caption": f"{refusal.title}: shown image by image." if len(frames) > 1 else "",
+        "caption": why if len(frames) > 1 else "",
     }
 
 

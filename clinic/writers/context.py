@@ -24,7 +24,7 @@ from pipelines.spec import Pipeline
 MANUFACTURER = "BitHive"
 IMPLEMENTATION_UID = "2.25.211883205176412894301256771913264950713"
 IMPLEMENTATION_NAME = "BITHIVE_1"
-SERIES_NUMBERS = {"seg": 1, "sr": 2, "sc": 3, "rejection": 9}
+SERIES_NUMBERS = {"seg": 1, "sr": 2, "sc": 3, "map": 4, "kos": 5, "rejection": 9}
 Piece = bytes | memoryview
 _PROCESSING = Code("109102", "DCM", "Processing Equipment")
 
@@ -72,7 +72,7 @@ class Written:
     Attributes
     ----------
     kind
-        `seg`, `sr`, `sc`, `sr-verified` or `rejection`.
+        `seg`, `sr`, `sc`, `map`, `kos`, `sr-verified` or `rejection`.
     sop_class, series_uid, sop_uid
         Its UIDs.
     content

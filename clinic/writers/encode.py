@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 
-_LONG = frozenset({"OB", "OW", "SQ", "UN", "UT"})
+_LONG = frozenset({"OB", "OF", "OW", "SQ", "UN", "UT"})
 _PAD = {"UI": b"\x00"}
 _ITEM = struct.pack("<HH", 0xFFFE, 0xE000)
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from clinic.gaps import POSITION_TOLERANCE, POSITION_TOLERANCE_MM
-from clinic.geometry import COSINE_TOLERANCE, SPACING_TOLERANCE
+from clinic.geometry import COSINE_TOLERANCE, SPACING_TOLERANCE, SourcePlane
 from clinic.refusals import MisplacedFrame
 from clinic.writers import encode
 from clinic.writers.seg_layers import Bits, Layers
@@ -27,7 +27,7 @@ GROUP_ELEMENTS_MAX = 28
 
 _HALF_VOXEL = 0.5 + 1e-3
 _PURPOSE = encode.code(0x0040A170, "121322", "DCM", "Source image for image processing operation")
-_DERIVATION = encode.code(0x00089215, "113076", "DCM", "Segmentation")
+_SEGMENTED = encode.code(0x00089215, "113076", "DCM", "Segmentation")
 _POSITION_HEAD = encode.element(0x00200032, "DS", b"")[:6]
 
 
@@ -70,22 +70,34 @@ def label_map_frames(in_planes: Sequence[tuple[int, ...]]) -> list[Frame]:
     return [Frame(0, k, place) for place, k in enumerate(range(filled[0], filled[-1] + 1), start=1)]
 
 
-def group(frame: Frame, source: Source) -> bytes:
-    """The functional groups of one frame."""
-    plane = source.grid.planes[frame.k]
-    image = [encode.words(0x00081150, "UI", plane.row.sop_class), encode.words(0x00081155, "UI", plane.row.sop_uid)]
-    if plane.frame:
-        image.append(encode.words(0x00081160, "IS", str(plane.frame)))
-    image += [encode.words(0x0028135A, "CS", "YES"), _PURPOSE]
+def group(frame: Frame, source: Source, how: bytes = _SEGMENTED) -> bytes:
+    """The functional groups of one frame; `how` is the Derivation Code Sequence (0008,9215), encoded."""
     index = (frame.segment, frame.place) if frame.segment else (frame.place,)
     parts = [
-        encode.sequence(0x00089124, encode.sequence(0x00082112, b"".join(image)) + _DERIVATION),
+        derivation(source.grid.planes[frame.k], how),
         encode.sequence(0x00209111, encode.unsigned(0x00209157, *index)),
-        encode.sequence(0x00209113, encode.decimals(0x00200032, plane.position.tolist())),
+        encode.sequence(0x00209113, encode.decimals(0x00200032, source.grid.planes[frame.k].position.tolist())),
     ]
     if frame.segment:
         parts.append(encode.sequence(0x0062000A, encode.short(0x0062000B, frame.segment)))
     return b"".join(parts)
+
+
+def derivation(plane: SourcePlane, how: bytes) -> bytes:
+    """The Derivation Image group of a frame that was made of an image of the source.
+
+    Parameters
+    ----------
+    plane
+        The image.
+    how
+        Derivation Code Sequence (0008,9215), encoded.
+    """
+    image = [encode.words(0x00081150, "UI", plane.row.sop_class), encode.words(0x00081155, "UI", plane.row.sop_uid)]
+    if plane.frame:
+        image.append(encode.words(0x00081160, "IS", str(plane.frame)))
+    image += [encode.words(0x0028135A, "CS", "YES"), _PURPOSE]
+    return encode.sequence(0x00089124, encode.sequence(0x00082112, b"".join(image)) + how)
 
 
 def packed_size_bytes(frames: Sequence[Frame], source: Source) -> int:

@@ -41,7 +41,7 @@ def around(
     rows, columns = source.grid.stack_shape[1:]
     shape = (1, rows, columns, len(outputs)) if kind == BINARY else (1, rows, columns)
     dataset = Segmentation(
-        source_images=[_image(source)],
+        source_images=[single_frame_image(source)],
         pixel_array=np.ones(shape, np.uint8 if kind == BINARY else dtype),
         segmentation_type=kind,
         segment_descriptions=[_description(number, output, context) for number, output in enumerate(outputs, start=1)],
@@ -69,8 +69,8 @@ def around(
         item.DimensionOrganizationUID = organization
     if kind == LABEL_MAP:
         _set_label_map(plain, dtype, source)
-    _set_measures(shared.PixelMeasuresSequence[0], source)
-    _copy_lossy(plain, source)
+    set_measures(shared.PixelMeasuresSequence[0], source)
+    copy_lossy(plain, source)
     if source.remark:
         plain.DerivationDescription = source.remark
     return plain
@@ -89,7 +89,7 @@ def refer(dataset: Dataset, source: Source, planes: Sequence[int]) -> None:
     dataset.ReferencedSeriesSequence = [series]
 
 
-def _image(source: Source) -> Dataset:
+def single_frame_image(source: Source) -> Dataset:
     """The first plane as an image of its own; of a frame highdicom would want the functional groups."""
     image = neutral_dataset(source)
     if source.grid.planes[0].frame:
@@ -101,7 +101,6 @@ def _description(number: int, output: SegmentOutput, context: Context) -> Datase
     from highdicom.color import CIELabColor
     from highdicom.content import AlgorithmIdentificationSequence
     from highdicom.seg import SegmentDescription
-    from pydicom.sr.codedict import codes
 
     described = SegmentDescription(
         segment_number=number,
@@ -111,7 +110,7 @@ def _description(number: int, output: SegmentOutput, context: Context) -> Datase
         algorithm_type="AUTOMATIC",
         algorithm_identification=AlgorithmIdentificationSequence(
             name=context.pipeline.bundle,
-            family=codes.DCM.ArtificialIntelligence,
+            family=_code(context.pipeline.algorithm_family),
             version=context.algorithm_version,
             source="BitHive",
         ),
@@ -141,7 +140,7 @@ def _set_label_map(dataset: Dataset, dtype: np.dtype[Any], source: Source) -> No
         dataset.DimensionOrganizationType = "3D"
 
 
-def _set_measures(measures: Dataset, source: Source) -> None:
+def set_measures(measures: Dataset, source: Source) -> None:
     """Spacing Between Slices is that of the source's planes, and absent where they lie at uneven distances."""
     if source.grid.straightening is None:
         return
@@ -154,7 +153,7 @@ def _set_measures(measures: Dataset, source: Source) -> None:
         del measures.SpacingBetweenSlices
 
 
-def _copy_lossy(dataset: Dataset, source: Source) -> None:
+def copy_lossy(dataset: Dataset, source: Source) -> None:
     """Lossy compression of the source is said of what is derived from it (PS3.3 C.7.6.1.1.5)."""
     header = source.head.header
     if elements.text(header, "00282110") != "01":

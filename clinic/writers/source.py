@@ -14,7 +14,8 @@ import pydicom.config
 from pydicom.dataset import Dataset
 
 from clinic import elements
-from clinic.geometry import Grid
+from clinic.geometry import Grid, SourcePlane
+from clinic.headers import age_years
 from clinic.instance import InstanceRow
 from clinic.refusals import CORRECTIONS
 from inference.volume import Volume
@@ -60,6 +61,10 @@ IDENTITY = (
 )
 """Patient, General Study and Patient Study Modules (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2)."""
 
+AGES_APART_MAX = 1.5
+"""Years by which Patient's Age (0010,1010), in whole years, and what the dates say may differ."""
+
+_AGE = "00101010"
 _EMPTY = ("00080020", "00080030", "00080050", "00080090", "00100010", "00100020", "00100030", "00100040", "00200010")
 """Type 2: present, if need be empty."""
 
@@ -132,13 +137,22 @@ class Source:
         return " ".join(CORRECTIONS[code] for code in self.grid.warnings)
 
     @property
+    def age_years(self) -> float | None:
+        """How old the patient was; None when nothing says so, or age and dates contradict each other."""
+        header = self.head.header
+        stated, by_dates = age_years(header), age_years({tag: header[tag] for tag in header if tag != _AGE})
+        if stated is None or by_dates is None:
+            return stated
+        return stated if abs(stated - by_dates) <= AGES_APART_MAX else None
+
+    @property
     def series_number(self) -> int:
         """Series Number (0020,0011); 0 when absent."""
         return elements.integer(self.head.header, "00200011")
 
 
 def neutral_dataset(source: Source, z: int = 0) -> Dataset:
-    """One source image with its geometry and references, but a nameless patient: for libraries that judge values.
+    """One slice of the source with its geometry and references, but a nameless patient: for libraries that judge values.
 
     Parameters
     ----------
@@ -148,19 +162,30 @@ def neutral_dataset(source: Source, z: int = 0) -> Dataset:
         Which plane of it.
     """
     plane = source.grid.planes[z]
-    row = plane.row
-    dataset = Dataset()
-    dataset.SOPClassUID, dataset.SOPInstanceUID = row.sop_class, row.sop_uid
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = row.study_uid, row.series_uid
+    dataset = nameless(plane)
     dataset.FrameOfReferenceUID = source.frame_of_reference_uid
-    dataset.Modality = elements.text(row.header, "00080060")
-    dataset.Rows, dataset.Columns = plane.size
     dataset.SamplesPerPixel, dataset.BitsAllocated = 1, 16
     dataset.ImagePositionPatient = plane.position.tolist()
     dataset.ImageOrientationPatient = plane.cosines.reshape(-1).tolist()
     dataset.PixelSpacing = list(plane.spacing_mm)
     dataset.SliceThickness = elements.number(plane.attributes, "00180050") or source.grid.spacing_mm[2]
     dataset.SpacingBetweenSlices = source.grid.spacing_mm[2]
+    return dataset
+
+
+def evidence_of(source: Source) -> list[Dataset]:
+    """Every instance of the source once, in order, as a report names it: with a nameless patient and no geometry."""
+    planes = {plane.row.sop_uid: plane for plane in reversed(source.grid.planes)}
+    return [nameless(plane) for plane in reversed(planes.values())]
+
+
+def nameless(plane: SourcePlane) -> Dataset:
+    """The instance of one image of the source, with a nameless patient and without geometry."""
+    dataset, row = Dataset(), plane.row
+    dataset.SOPClassUID, dataset.SOPInstanceUID = row.sop_class, row.sop_uid
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = row.study_uid, row.series_uid
+    dataset.Modality = elements.text(row.header, "00080060")
+    dataset.Rows, dataset.Columns = plane.size
     dataset.PatientID = dataset.PatientName = dataset.PatientBirthDate = dataset.PatientSex = ""
     dataset.StudyID = dataset.AccessionNumber = dataset.ReferringPhysicianName = ""
     dataset.StudyDate = dataset.StudyTime = None

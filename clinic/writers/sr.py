@@ -1,4 +1,4 @@
-"""Structured report (PS3.16 TID 1500): measurements as a Comprehensive 3D SR that refers to the Segmentation.
+"""Structured report (PS3.16 TID 1500): a Comprehensive 3D SR that refers to the Segmentation, or to images and frames.
 
 It is complete and unverified. A clinician who accepts it makes a further version of it (`verified`), with its
 predecessor named (PS3.3 C.17.2).
@@ -15,49 +15,55 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from bithive import __version__
+from clinic.refusals import REMARKS
+from clinic.statements import remarks_of
+from clinic.writers import sr_groups
 from clinic.writers.context import MANUFACTURER, Context, Written, coded, file_of, restamp, stamp
-from clinic.writers.source import Source, neutral_dataset
+from clinic.writers.source import Source, evidence_of
 from inference.findings import Findings
-from pipelines.outputs import Code, MeasurementOutput, SegmentOutput
+from pipelines.outputs import ClassOutput, Code, MeasurementOutput, ScoreOutput, SegmentOutput
 
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
 _QUALITATIVE = Code("C0034375", "UMLS", "Qualitative Evaluations")
-_ABSENT = Code("272519000", "SCT", "Absent")
 
 
 def write(
-    outputs: Sequence[MeasurementOutput],
+    outputs: Sequence[MeasurementOutput | ScoreOutput | ClassOutput],
     segments: Sequence[SegmentOutput],
-    seg: Written,
+    seg: Written | None,
     source: Source,
     findings: Findings,
     context: Context,
+    *,
+    absent: Sequence[SegmentOutput] = (),
 ) -> Written:
-    """Measurements as one report, one TID 1411 group for each measured segment.
+    """One report: a group for each measured segment, measurement of the whole, score and classified frame.
 
     Parameters
     ----------
     outputs
-        Which measurements.
+        What is reported.
     segments, seg
-        The Segmentation they were taken from, and what its segments are.
+        The Segmentation that was written and what its segments are; nothing and None when there is none.
     source, findings, context
         What was analysed, what was found, the circumstances.
+    absent
+        Segments that were looked for and have no voxel; the report says so of each.
     """
-    numbers = {segment.mask: number for number, segment in enumerate(segments, start=1)}
-    labels = {segment.mask: segment.label for segment in segments}
-    measured = [(mask, [item for item in outputs if item.mask == mask]) for mask in numbers]
-    algorithm = _algorithm(context)
-    groups = [
-        _group(mask, labels[mask], numbers[mask], chosen, algorithm, seg, source, findings, context)
-        for mask, chosen in measured
-        if chosen
-    ]
-    dataset = _document(groups[:1], [_evidence(seg, source)], context)
-    container = dataset.ContentSequence[-1]
-    container.ContentSequence.extend(item for group in groups[1:] for item in group)
-    stamp(dataset, "sr", f"{context.pipeline.title} [SR]", source, context)
-    return file_of("sr", dataset)
+    remarks = remarks_of(context.pipeline, source.age_years)
+    measured = [item for item in outputs if isinstance(item, MeasurementOutput)]
+    whole = [item for item in measured if not item.mask]
+    groups = sr_groups.of_segments(measured, segments, seg, source, findings, context) if seg else []
+    groups += sr_groups.of_images(whole, seg, source, findings, context)
+    groups += sr_groups.of_scores(
+        [item for item in outputs if isinstance(item, ScoreOutput)], source, findings, context, remarks
+    )
+    groups += sr_groups.of_classes(
+        [item for item in outputs if isinstance(item, ClassOutput)], source, findings, context
+    )
+    planar = any(not isinstance(item, MeasurementOutput) for item in outputs) or (whole and not seg)
+    evidence = ([_evidence(seg, source)] if seg else []) + (evidence_of(source) if planar else [])
+    return _report(groups, [*_absences(absent), *_remarks(remarks)], evidence, source, context)
 
 
 def write_absent(segments: Sequence[SegmentOutput], source: Source, context: Context) -> Written:
@@ -70,17 +76,8 @@ def write_absent(segments: Sequence[SegmentOutput], source: Source, context: Con
     source, context
         What was analysed, the circumstances.
     """
-    from highdicom.sr import MeasurementsAndQualitativeEvaluations, TrackingIdentifier
-
-    first = {row.sop_uid: k for k, row in reversed(list(enumerate(source.grid.rows)))}
-    evidence = [neutral_dataset(source, k) for k in sorted(first.values())]
-    placeholder = MeasurementsAndQualitativeEvaluations(TrackingIdentifier(context.uids.uid("sr"), "none"))
-    dataset = _document([placeholder], evidence, context)
-    container = dataset.ContentSequence[-1]
-    container.ConceptNameCodeSequence = [coded(_QUALITATIVE)]
-    container.ContentSequence = [*(_absent(segment) for segment in segments), _sentence(segments)]
-    stamp(dataset, "sr", f"{context.pipeline.title} [SR]", source, context)
-    return file_of("sr", dataset)
+    remarks = remarks_of(context.pipeline, source.age_years)
+    return _report([], [*_absences(segments), *_remarks(remarks)], evidence_of(source), source, context)
 
 
 def verified(content: bytes, sop_uid: str, observer: str, organization: str, at_ms: int) -> Written:
@@ -115,13 +112,35 @@ def verified(content: bytes, sop_uid: str, observer: str, organization: str, at_
     return file_of("sr-verified", dataset)
 
 
+def _report(
+    groups: Sequence[Any], evaluations: Sequence[Any], evidence: Sequence[Dataset], source: Source, context: Context
+) -> Written:
+    """Groups in a container Imaging Measurements, the rest in one of Qualitative Evaluations (TID 1500 rows 6 and 12).
+
+    highdicom copies and searches what it is given, so the document is made with a group that stands for all of them.
+    """
+    from highdicom.sr import MeasurementsAndQualitativeEvaluations, TrackingIdentifier
+
+    placeholder = MeasurementsAndQualitativeEvaluations(TrackingIdentifier(context.uids.uid("sr"), "none"))
+    dataset = _document([placeholder], evidence, context)
+    container = dataset.ContentSequence[-1]
+    qualitative = copy.deepcopy(container)
+    qualitative.ConceptNameCodeSequence = [coded(_QUALITATIVE)]
+    container.ContentSequence = [item for group in groups for item in group]
+    qualitative.ContentSequence = list(evaluations)
+    kept = [item for item in (container, qualitative) if item.ContentSequence]
+    dataset.ContentSequence = [*dataset.ContentSequence[:-1], *kept]
+    stamp(dataset, "sr", f"{context.pipeline.title} [SR]", source, context)
+    return file_of("sr", dataset)
+
+
 def _document(groups: Sequence[Any], evidence: Sequence[Dataset], context: Context) -> Dataset:
-    """A report with those groups; highdicom copies and searches them, so the many follow afterwards."""
+    """A report with those groups."""
     from highdicom.sr import Comprehensive3DSR, MeasurementReport, ObservationContext
     from pydicom.sr.codedict import codes
 
     report = MeasurementReport(
-        observation_context=ObservationContext(observer_device_context=_device(context)),
+        observation_context=ObservationContext(observer_device_context=device(context)),
         procedure_reported=codes.SCT.ImagingProcedure,
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
@@ -143,76 +162,36 @@ def _document(groups: Sequence[Any], evidence: Sequence[Dataset], context: Conte
     return plain
 
 
-def _absent(segment: SegmentOutput) -> Any:
-    """One qualitative evaluation (PS3.16 TID 1500 row 13)."""
+def _absences(segments: Sequence[SegmentOutput]) -> list[Any]:
+    """Of each structure one evaluation (row 13), and the same in words with the names that the pipeline gives (row 14)."""
+    if not segments:
+        return []
+    names = ", ".join(segment.label for segment in segments)
+    evaluations = [_evaluation(segment.type, sr_groups.ABSENT) for segment in segments]
+    return [*evaluations, _text(f"Looked for, not found: {names}.")]
+
+
+def _remarks(remarks: Sequence[str]) -> list[Any]:
+    """Of each remark its code, and its sentence."""
+    told = [(_evaluation(sr_groups.REMARK, sr_groups.REMARKS[remark]), _text(REMARKS[remark])) for remark in remarks]
+    return [item for pair in told for item in pair]
+
+
+def _evaluation(name: Code, value: Code) -> Any:
     from highdicom.sr import CodeContentItem, RelationshipTypeValues
 
-    return CodeContentItem(_code(segment.type), _code(_ABSENT), RelationshipTypeValues.CONTAINS)
+    return CodeContentItem(sr_groups.code(name), sr_groups.code(value), RelationshipTypeValues.CONTAINS)
 
 
-def _sentence(segments: Sequence[SegmentOutput]) -> Any:
-    """The same in words, with the names that the pipeline gives (row 14)."""
+def _text(sentence: str) -> Any:
     from highdicom.sr import RelationshipTypeValues, TextContentItem
     from pydicom.sr.codedict import codes
 
-    names = ", ".join(segment.label for segment in segments)
-    return TextContentItem(codes.DCM.Finding, f"Looked for, not found: {names}.", RelationshipTypeValues.CONTAINS)
+    return TextContentItem(codes.DCM.Finding, sentence, RelationshipTypeValues.CONTAINS)
 
 
-def _group(
-    mask: str,
-    label: str,
-    number: int,
-    outputs: Sequence[MeasurementOutput],
-    algorithm: Any,
-    seg: Written,
-    source: Source,
-    findings: Findings,
-    context: Context,
-) -> Any:
-    """TID 1411 of one segment."""
-    from highdicom.sr import (
-        FindingSite,
-        Measurement,
-        ReferencedSegment,
-        SourceSeriesForSegmentation,
-        TrackingIdentifier,
-        VolumetricROIMeasurementsAndQualitativeEvaluations,
-    )
-
-    measurements = []
-    for output in outputs:
-        found = findings.measurement(output.measurement)
-        assert found is not None, "findings are checked before they are written"
-        measurements.append(Measurement(_code(output.name), _rounded(found.value), _code(output.unit)))
-    return VolumetricROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(context.uids.uid(f"track.{mask}"), label),
-        referenced_segment=ReferencedSegment(
-            seg.sop_class,
-            seg.sop_uid,
-            number,
-            source_series=SourceSeriesForSegmentation(source.head.series_uid),
-        ),
-        finding_type=_code(outputs[0].finding),
-        finding_sites=[FindingSite(_code(outputs[0].finding_site), laterality=_side(outputs[0].laterality))],
-        algorithm_id=algorithm,
-        measurements=measurements,
-    )
-
-
-def _algorithm(context: Context) -> Any:
-    from highdicom.sr import AlgorithmIdentification
-    from pydicom.sr.codedict import codes
-
-    return AlgorithmIdentification(
-        name=context.pipeline.bundle,
-        version=context.algorithm_version,
-        family=codes.DCM.ArtificialIntelligence,
-        manufacturer=MANUFACTURER,
-    )
-
-
-def _device(context: Context) -> Any:
+def device(context: Context) -> Any:
+    """Who observed: the Node, by a UID that is the same for everything it does here."""
     from highdicom.sr import DeviceObserverIdentifyingAttributes, ObserverContext
     from pydicom.sr.codedict import codes
 
@@ -230,7 +209,7 @@ def _device(context: Context) -> Any:
 
 def _evidence(seg: Written, source: Source) -> Dataset:
     """What the report refers to, with a nameless patient; identity is copied afterwards."""
-    dataset = neutral_dataset(source)
+    dataset = evidence_of(source)[0]
     dataset.SOPClassUID, dataset.SOPInstanceUID = seg.sop_class, seg.sop_uid
     dataset.SeriesInstanceUID, dataset.Modality = seg.series_uid, "SEG"
     return dataset
@@ -243,18 +222,3 @@ def _predecessor(before: Dataset) -> Dataset:
     series.ReferencedSOPSequence, series.SeriesInstanceUID = [instance], before.SeriesInstanceUID
     study.ReferencedSeriesSequence, study.StudyInstanceUID = [series], before.StudyInstanceUID
     return study
-
-
-def _side(laterality: Code | None) -> Any:
-    return None if laterality is None else _code(laterality)
-
-
-def _code(code: Code) -> Any:
-    from highdicom.sr import CodedConcept
-
-    return CodedConcept(code.value, code.scheme, code.meaning)
-
-
-def _rounded(value: float) -> float:
-    """To what a decimal string of 16 characters holds; more would be made up."""
-    return float(f"{value:.6g}")

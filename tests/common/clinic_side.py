@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from pipelines.catalog import Repertoire, pipelines
 from tests.common.dicom_factory import INSTITUTION, content_of
 from tests.common.loop_network import LoopNetwork
 
+T1 = "intracranial_volume_t1"
 SECRET = "tests only: 0123456789abcdef0123456789abcdef"
 
 
@@ -39,6 +40,8 @@ class ClinicSide:
         Moves when told to.
     archive, blobs, store
         Real ones to use instead of those in memory.
+    on
+        Names of the declared pipelines that there are; all of them when empty.
     """
 
     def __init__(
@@ -49,7 +52,9 @@ class ClinicSide:
         blobs: Blobs | None = None,
         store: WorkitemStore | None = None,
         network: LoopNetwork | None = None,
+        on: Collection[str] = (T1,),
     ) -> None:
+        self.on = tuple(on)
         self.clock = clock or ManualClock()
         self.ids = SeededIds(7, self.clock)
         clinic = ClinicSettings(institution_name="Test Hospital", disk_low_bytes=0, disk_reserve_bytes=0)
@@ -73,10 +78,15 @@ class ClinicSide:
             "intake": self.intake,
             "store": self.store,
             "volumes": self.volumes,
-            "repertoire": lambda: Repertoire(Catalog(self.settings.state / "models").bundles(), pipelines()),
+            "repertoire": self._repertoire,
             "networks": {INSTITUTION: self.network},
         }
         self.flow = Flow(**(members | parts))
+
+    def _repertoire(self) -> Repertoire:
+        known = pipelines()
+        on = {name: known[name] for name in self.on or known}
+        return Repertoire(Catalog(self.settings.state / "models").bundles(), on)
 
     def receive(self, datasets: Iterable[Dataset | bytes], institution: str = INSTITUTION) -> list[StoreOutcome]:
         """Store instances in one request, as STOW-RS would."""

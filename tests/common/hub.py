@@ -24,7 +24,10 @@ SECRET = "a secret that only the tests know: 0123456789"
 
 
 def environment(state: Path, **extra: str) -> dict[str, str]:
-    """What a process of BitHive is told: this state folder, the tests' model store, nothing of the caller's settings."""
+    """What a process of BitHive is told: this state folder, the tests' model store, nothing of the caller's settings.
+
+    Only the T1 task is on unless `extra` says otherwise, so that what a test counts does not change with the catalogue.
+    """
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("BITHIVE_", "RAY_"))}
     return inherited | {
         "BITHIVE_MODE": "demo",
@@ -33,6 +36,7 @@ def environment(state: Path, **extra: str) -> dict[str, str]:
         "BITHIVE_MODELS__STORE": str(MODEL_STORE),
         "BITHIVE_CLINIC__DISK_LOW_BYTES": "0",
         "BITHIVE_CLINIC__DISK_RESERVE_BYTES": "0",
+        "BITHIVE_CLINIC__PIPELINES": "intracranial_volume_t1",
         "PYTHONPATH": str(ROOT),
         **extra,
     }

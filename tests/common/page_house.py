@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -14,19 +15,45 @@ from bithive.clock import ManualClock
 from bithive.outbox import Event
 from bithive.receipt import Receipt
 from clinic.access_log import AccessLog, MemoryAccessStore
-from clinic.workitem import Workitem
+from clinic.workitem import Measured, Workitem
 from clinic.workitem_store import MemoryWorkitemStore
 from economy.economy import Economy
 from economy.store import MemoryStore
 from inference.findings import Findings
-from pipelines.catalog import Repertoire
+from pipelines.catalog import Repertoire, pipelines
+from pipelines.outputs import MeasurementOutput, SegmentOutput
+from pipelines.series import PLANAR_STORAGES
+from pipelines.spec import Pipeline, SeriesSelector
 from tests.common.clinic_side import ClinicSide
 from tests.common.dicom_factory import INSTITUTION, head_series, make_series
+from tests.common.planar_written import SCORED, PlanarCase
 from tests.common.written import many
 
 OURS = {"Sec-Fetch-Site": "same-origin"}
 PATIENT = {"PatientName": "Grünwald^Zoë^^Dr", "PatientID": "PID-<b>4711</b>", "SpecificCharacterSet": "ISO_IR 192"}
 HOSTILE = {"PatientName": '<script>alert("x")</script>^\'"&', "PatientID": '"><img src=x onerror=alert(1)>'}
+
+
+def planar_selector(modality: str) -> SeriesSelector:
+    """Takes any planar series of a modality."""
+    never = re.compile("(?!)")
+    return replace(
+        SCORED.selector,
+        modality=modality,
+        sop_classes=PLANAR_STORAGES,
+        planar=True,
+        body_parts=frozenset({"CHEST"}),
+        shown_by_words=re.compile(""),
+        contrary_words=never,
+        other_anatomy_words=never,
+        derived_words=never,
+        contrast_words=never,
+        with_contrast=True,
+        spacing_mm_max=float("inf"),
+        slices_min=1,
+        extent_mm_min=0.0,
+        age_years=(0.0, 120.0),
+    )
 
 
 class PageHouse:
@@ -139,6 +166,37 @@ class PageHouse:
         self.side.flow._means = replace(means, repertoire=lambda: wanted)
         offer_id, attempt_id = self.lease()
         return self.finish(offer_id, attempt_id, body.findings)
+
+    def done_planar(self, case: PlanarCase, modality: str) -> Workitem:
+        """Radiographs or ultrasound from door to door, by the pipeline of the case; its Workitem."""
+        pipeline = replace(
+            case.context.pipeline, name="intracranial_volume_t1", selector=planar_selector(modality), withheld=""
+        )
+        self.offer_pipeline(pipeline)
+        self.side.receive(case.series)
+        self.side.settle()
+        return self.finish(*self.lease(), case.findings)
+
+    def done_structures(self, name: str = "brain_structures104_t1") -> Workitem:
+        """A head whose newest analysis is of a declared pipeline of many structures, with made-up values."""
+        pipeline = pipelines()[name]
+        item = self.done()
+        segments = {one.mask: one.label for one in pipeline.outputs if isinstance(one, SegmentOutput)}
+        outputs = [one for one in pipeline.outputs if isinstance(one, MeasurementOutput)]
+        measured = tuple(
+            Measured(one.measurement, one.label or segments[one.mask], 0.37 * (place % 29) + 0.2, one.unit.value)
+            for place, one in enumerate(outputs)
+        )
+        self.side.store._workitems[item.workitem_id] = replace(item, pipeline=name, measured=measured)
+        self.offer_pipeline(pipeline)
+        return self.side.workitems()[-1]
+
+    def offer_pipeline(self, pipeline: Pipeline) -> None:
+        """From now on this pipeline alone is on, for the flow and for the pages."""
+        now = self.side.flow._means.repertoire()
+        wanted = Repertoire(now.bundles, {pipeline.name: pipeline})
+        self.side.flow._means = replace(self.side.flow._means, repertoire=lambda: wanted)
+        self.app.state.services = replace(self.services, repertoire=lambda: wanted)
 
     def failed(self, uid: str = "1.2.3.200") -> Workitem:
         """A head whose analysis ends without findings."""

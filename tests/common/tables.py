@@ -97,13 +97,16 @@ def outcomes_table() -> str:
     for series in (*outcomes.SHARED, *outcomes.PYDICOM_SERIES):
         shape = " x ".join(map(str, series.shape or ()))
         put_right = ", ".join(_linked(code) for code in series.warnings)
-        outcome = "read" if series.outcome == "read" else _linked(series.outcome)
-        rows.append(f"| `{series.folder}` | {series.images} | {outcome} | {shape} | {put_right} |")
+        rows.append(f"| `{series.folder}` | {series.images} | {_outcome(series.outcome)} | {shape} | {put_right} |")
     rows += ["", "| test files of pydicom, each on its own | outcome |", "|---|---|"]
     for code, files in outcomes.PYDICOM_FILES.items():
         at = " by the intake" if code in outcomes.NOT_TAKEN else ""
-        rows.append(f"| {', '.join(f'`{file}`' for file in files)} | {_linked(code)}{at} |")
+        rows.append(f"| {', '.join(f'`{file}`' for file in files)} | {_outcome(code)}{at} |")
     return "\n".join(rows)
+
+
+def _outcome(code: str) -> str:
+    return code if code == "read" else _linked(code)
 
 
 def _linked(code: str) -> str:

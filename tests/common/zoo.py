@@ -29,6 +29,7 @@ def zoo_bundle(
     interpolate: bool = True,
     weights: str = "model.ts",
     version: str = "0.5.9",
+    across: int | None = None,
     change: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a bundle's folder.
@@ -53,6 +54,8 @@ def zoo_bundle(
     weights
         `model.ts` (TorchScript), `model.pt` (a checkpoint: a pickle of tensors), or both, joined by a comma; nothing for
         a folder without a network.
+    across
+        For a network of two dimensions: the axis (0, 1, 2) across which it takes slices; `roi` has two sides then.
     change
         Members of inference.json that replace or join the usual ones.
 
@@ -65,6 +68,9 @@ def zoo_bundle(
     for part in ("configs", "docs", "models"):
         (bundle / part).mkdir(parents=True, exist_ok=True)
     config = {**_inference(centres, modality, pixdim, roi, overlap, mode, interpolate), **(change or {})}
+    if across is not None:
+        config["inferer"] = {"_target_": "SliceInferer", "roi_size": list(roi), "spatial_dim": across}
+        config["network_def"]["spatial_dims"] = 2
     _write(bundle / "configs" / "inference.json", config)
     _write(bundle / "configs" / "metadata.json", _metadata(name, version, labels, modality, roi))
     (bundle / "LICENSE").write_text("Apache License\nVersion 2.0, January 2004\nhttp://www.apache.org/licenses/\n")
@@ -79,7 +85,7 @@ def _networks(folder: Path, centres: Sequence[float], files: Sequence[str], roi:
         return
     import torch
 
-    network = nearest_centre(centres)
+    network = nearest_centre(centres, len(roi))
     for file in files:
         if file == "model.ts":
             with warnings.catch_warnings():
@@ -90,14 +96,14 @@ def _networks(folder: Path, centres: Sequence[float], files: Sequence[str], roi:
             torch.save(network.state_dict(), folder / file)
 
 
-def nearest_centre(centres: Sequence[float]) -> Any:
+def nearest_centre(centres: Sequence[float], axes: int = 3) -> Any:
     """A MONAI UNet-like stack of one convolution: channel k answers 2 c x - c^2, greatest where x is nearest to c."""
     import torch
     from monai.networks.blocks import Convolution
 
-    network = Convolution(3, 1, len(centres), kernel_size=1, conv_only=True).eval()
+    network = Convolution(axes, 1, len(centres), kernel_size=1, conv_only=True).eval()
     with torch.no_grad():
-        network.conv.weight[:] = torch.tensor([40.0 * centre for centre in centres]).reshape(-1, 1, 1, 1, 1)
+        network.conv.weight[:] = torch.tensor([40.0 * centre for centre in centres]).reshape(-1, 1, *[1] * axes)
         network.conv.bias[:] = torch.tensor([-20.0 * centre**2 for centre in centres])
     return network
 

@@ -14,7 +14,7 @@ from bithive.database_sql import Database
 from clinic.metadata_sql import MIGRATIONS
 from clinic.refusals import StaleWorkitem, WorkitemAbsent
 from clinic.tables_workitem_sql import CURSORS, EVENTS, INBOX, SERIES, WORKITEMS
-from clinic.workitem import Duty, Event, Measured, Reference, Review, State, Workitem
+from clinic.workitem import Duty, Event, Measured, Reference, Review, State, Statement, Workitem
 from clinic.workitem_store import (
     EVENTS_READ_MAX,
     Change,
@@ -119,6 +119,12 @@ def test_a_workitem_comes_back_as_it_was(store):
         accepted_ms=1_800_000_000_002,
         receipt={"wall_ms": 12, "deterministic": True},
         measured=(Measured("v", "Volume", 1792.25, "mL"),),
+        statements=(
+            Statement("pneumonia", "Pneumonia", "87 %, outside the intended population", 0.871, None, None),
+            Statement("plane", "Standard plane", "Head", 0.93, 7),
+            Statement("score", "Score", "Present (51 %)", 0.51, positive=True),
+        ),
+        remarks=("outside-population",),
         references=(Reference("seg", "1", "2", "3"),),
         superseded_by="wit_9",
         review=Review.ACCEPTED,

@@ -17,6 +17,16 @@ from tests.common.hub import MODEL_STORE, ROOT, Hub
 from tests.common.servers import wait_until
 from tests.common.studies import pulled
 
+ON = (
+    "intracranial_volume_t1",
+    "spleen_ct_segmentation",
+    "liver_ct_segmentation",
+    "bladder_ct_segmentation",
+    "thoraxBones_ct_segmentation",
+    "other_ct",
+)
+"""What the tests pull and count; the declared CT tasks would come on top."""
+
 
 @dataclass(frozen=True, slots=True)
 class Zoo:
@@ -44,13 +54,14 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Generator[Zoo]:
     """Shared by the session; its cell is at work, and the T1 task's weights are in its store from the beginning."""
     pulled()
     folder = tmp_path_factory.mktemp("zoo")
-    _linked(MODEL_STORE / "sha256", folder / "store" / "sha256")
+    linked(MODEL_STORE / "sha256", folder / "store" / "sha256")
     (folder / "mirror").mkdir()
     hub = Hub(
         folder / "state",
         embedded=True,
         BITHIVE_MODELS__STORE=str(folder / "store"),
         BITHIVE_MODEL_MIRRORS=str(folder / "mirror"),
+        BITHIVE_CLINIC__PIPELINES=",".join(ON),
     )
     try:
         hub.start()
@@ -61,7 +72,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Generator[Zoo]:
         hub.stop()
 
 
-def _linked(source: Path, target: Path) -> None:
+def linked(source: Path, target: Path) -> None:
     """The same files under another folder, without copying them."""
     for path in source.rglob("*"):
         place = target / path.relative_to(source)

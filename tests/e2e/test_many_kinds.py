@@ -140,6 +140,13 @@ def check_blocks(blocks: Blocks, names: Sequence[str], measured: dict[str, float
         assert np.array_equal(found[anatomy(name, name).label], blocks.labels == label), name
 
 
+def test_five_studies_of_three_kinds_at_once(ready: Zoo, tmp_path: Path) -> None:
+    kinds = [one, many, head, one, many]
+    sent = [kind(tmp_path / f"in-{number}", number) for number, kind in enumerate(kinds)]
+    check(ready.hub, sent, run(ready, sent), tmp_path)
+
+
+@pytest.mark.soak
 def test_ten_studies_of_three_kinds_at_once(ready: Zoo, tmp_path: Path) -> None:
     kinds = [one, many, head, one, many, one, head, many, one, many]
     sent = [kind(tmp_path / f"in-{number}", number) for number, kind in enumerate(kinds)]

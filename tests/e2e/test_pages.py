@@ -354,7 +354,7 @@ def test_no_page_is_wider_than_the_screen(house, eyes):
     house.receive_other()
     seen = eyes(WIDE)
     for path in (
-        "/studies", "/studies/1.2.3.100", "/studies/1.2.3.300", "/upload", "/about", "/docs/errors", "/nowhere",
+        "/studies", "/studies/1.2.3.100", "/studies/1.2.3.300", "/upload", "/about", "/models", "/models/intracranial_t1", "/docs/errors", "/nowhere",
     ):  # fmt: skip
         seen.open(path)
         for width, height in (WIDE, PHONE, NARROW):

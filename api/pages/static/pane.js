@@ -1,4 +1,4 @@
-// One plane: draws a slice with window, overlay and cross-hair, and turns gestures into movements.
+// One plane, or the planar images: draws a slice with window, overlay and cross-hair, and turns gestures into movements.
 
 import { PLANES } from "./slices.js";
 
@@ -9,6 +9,7 @@ const PLAIN = [230, 160, 40];
 export class Pane {
   constructor(element, viewer) {
     this.viewer = viewer;
+    this.element = element;
     this.plane = element.dataset.plane;
     this.name = element.querySelector(".pick").textContent;
     this.screen = element.querySelector(".screen");
@@ -37,19 +38,30 @@ export class Pane {
     const { count } = this.viewer.slices.size(this.plane);
     this.slider.max = String(count);
     this.slider.disabled = count < 2;
+    this.slider.hidden = this.planar && count < 2;
+    if (this.planar) {
+      const { size: [columns, rows], spacing_mm: [x, y] } = this.viewer.geometry;
+      this.screen.style.setProperty("--shape", String(Math.min(Math.max((columns * x) / (rows * y), 0.7), 1.6)));
+    }
     this.tell("");
   }
+
+  get planar() { return PLANES[this.plane].planar; }
 
   draw() {
     const { viewer, plane } = this;
     const index = viewer.index(plane);
     const { count } = viewer.slices.size(plane);
     const { through } = PLANES[plane];
-    const at = (index - (count - 1) / 2) * viewer.geometry.spacing_mm[through];
     this.slider.value = String(index + 1);
-    this.slider.setAttribute("aria-valuetext", `${this.name} slice ${index + 1} of ${count}`);
+    this.slider.setAttribute("aria-valuetext", `${this.name} ${this.planar ? "" : "slice "}${index + 1} of ${count}`);
     this.position.textContent = `${index + 1}/${count}`;
-    this.position.title = `${at.toFixed(1)} mm from the middle`;
+    if (this.planar) {
+      this.pick.textContent = viewer.geometry.frames[index] || this.name;
+    } else {
+      const at = (index - (count - 1) / 2) * viewer.geometry.spacing_mm[through];
+      this.position.title = `${at.toFixed(1)} mm from the middle`;
+    }
     const slice = viewer.slices.ready(plane, index);
     if (slice) {
       this.tell("");
@@ -75,23 +87,24 @@ export class Pane {
     }
     const { across, down } = PLANES[this.plane];
     const [mmX, mmY] = [this.viewer.geometry.spacing_mm[across], this.viewer.geometry.spacing_mm[down]];
-    const scale = Math.min(width / (slice.width * mmX), height / (slice.height * mmY));
+    const [rows, columns] = this.viewer.geometry.sizes?.[this.viewer.index(this.plane)] ?? [slice.height, slice.width];
+    const scale = Math.min(width / (columns * mmX), height / (rows * mmY));
     const box = { scaleX: scale * mmX, scaleY: scale * mmY };
-    box.left = (width - slice.width * box.scaleX) / 2;
-    box.top = (height - slice.height * box.scaleY) / 2;
+    box.left = (width - columns * box.scaleX) / 2;
+    box.top = (height - rows * box.scaleY) / 2;
     this.box = { ...box, ratio };
     this.grey(slice);
     const context = this.canvas.getContext("2d");
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, width, height);
     context.imageSmoothingQuality = "high";
-    const target = [box.left, box.top, slice.width * box.scaleX, slice.height * box.scaleY];
+    const target = [0, 0, columns, rows, box.left, box.top, columns * box.scaleX, rows * box.scaleY];
     context.drawImage(this.image, ...target);
     if (this.viewer.overlay && slice.labels) {
       this.tint(slice);
       context.drawImage(this.mask, ...target);
     }
-    this.cross(context, slice, ratio);
+    if (!this.planar) this.cross(context, slice, ratio);
   }
 
   grey(slice) {
@@ -154,7 +167,7 @@ export class Pane {
 
   listen() {
     const { viewer, plane, screen } = this;
-    this.pick.addEventListener("click", () => viewer.enlarge(plane));
+    if (!this.planar) this.pick.addEventListener("click", () => viewer.enlarge(plane));
     this.slider.addEventListener("input", () => viewer.move(plane, Number(this.slider.value) - 1));
     screen.addEventListener("wheel", (event) => {
       if (event.ctrlKey || !viewer.slices) return;
@@ -226,7 +239,7 @@ export class Pane {
   up(event) {
     const finger = this.fingers.get(event.pointerId);
     this.fingers.delete(event.pointerId);
-    if (!finger || !this.gesture || this.gesture.moved || event.type === "pointercancel") return;
+    if (!finger || !this.gesture || this.gesture.moved || this.planar || event.type === "pointercancel") return;
     const place = this.screen.getBoundingClientRect();
     const { left, top, scaleX, scaleY, ratio } = this.box;
     const x = (event.clientX - place.left - this.screen.clientLeft) * ratio;

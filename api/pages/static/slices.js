@@ -1,4 +1,4 @@
-// Slices of one volume, fetched once, kept within a budget of memory, and asked for ahead of the reader.
+// Slices of one volume, or planar images, fetched once, kept within a budget of memory, and asked for ahead of the reader.
 
 const BUDGET_BYTES = 160 * 2 ** 20;
 const CONCURRENT = 4;
@@ -13,6 +13,7 @@ export const PLANES = {
   axial: { across: 0, down: 1, through: 2, flip: false, letters: { l: "R", r: "L", t: "A", b: "P" } },
   coronal: { across: 0, down: 2, through: 1, flip: true, letters: { l: "R", r: "L", t: "S", b: "I" } },
   sagittal: { across: 1, down: 2, through: 0, flip: true, letters: { l: "A", r: "P", t: "S", b: "I" } },
+  frame: { across: 0, down: 1, through: 2, flip: false, letters: {}, planar: true },
 };
 
 export class Slices {

@@ -1,4 +1,4 @@
-// Three planes of one volume with its overlay: slider, wheel, drag, keyboard, touch.
+// Three planes of one volume with its overlay, or planar images one by one: slider, wheel, drag, keyboard, touch.
 
 import { Flat } from "./flat.js";
 import { Pane } from "./pane.js";
@@ -11,11 +11,12 @@ class Viewer {
   constructor(root) {
     this.root = root;
     this.planes = byId("planes");
-    this.panes = new Map();
     this.generation = 0;
+    this.all = new Map();
     for (const element of this.planes.querySelectorAll(".pane")) {
-      this.panes.set(element.dataset.plane, new Pane(element, this));
+      this.all.set(element.dataset.plane, new Pane(element, this));
     }
+    this.layOut("planar" in root.dataset);
     this.flat = new Flat(byId("flat"));
     this.controls();
     this.open(root.dataset.source);
@@ -44,6 +45,7 @@ class Viewer {
       return;
     }
     byId("caption").textContent = this.geometry.caption ?? "";
+    if (this.slices) this.layOut(Boolean(this.geometry.planar));
     byId("flat").hidden = this.slices !== null;
     this.planes.hidden = byId("hint").hidden = this.slices === null;
     if (!this.slices) {
@@ -63,6 +65,14 @@ class Viewer {
       this.fillPresets();
       this.reset();
     }
+  }
+
+  // The three planes of a volume, or the one image of planar series.
+  layOut(planar) {
+    this.panes = new Map([...this.all].filter(([, pane]) => Boolean(pane.planar) === planar));
+    for (const [plane, pane] of this.all) pane.element.hidden = !this.panes.has(plane);
+    this.root.toggleAttribute("data-planar", planar);
+    this.planes.dataset.main = [...this.panes.keys()].find((plane) => plane === this.planes.dataset.main) ?? this.panes.keys().next().value;
   }
 
   fillPresets() {
@@ -133,7 +143,8 @@ class Viewer {
 
   setWindow(center, width) {
     const span = this.geometry.high - this.geometry.low || 1;
-    this.window = { center: clamp(center, this.geometry.low - span, this.geometry.high + span), width: clamp(width, span / 500, span * 3) };
+    const [narrow, wide] = this.window.width < 0 ? [-span * 3, -span / 500] : [span / 500, span * 3];
+    this.window = { center: clamp(center, this.geometry.low - span, this.geometry.high + span), width: clamp(width, narrow, wide) };
     byId("preset").value = "own";
     this.draw();
   }
@@ -153,7 +164,7 @@ class Viewer {
       if (!this.slices) return;
       const { center, width } = this.window;
       const round = Math.abs(width) < 10 ? 2 : 0;
-      byId("window").textContent = `W ${width.toFixed(round)} L ${center.toFixed(round)}`;
+      byId("window").textContent = `W ${Math.abs(width).toFixed(round)} L ${center.toFixed(round)}`;
       for (const pane of this.panes.values()) pane.draw();
       this.markPointed();
     });
@@ -189,10 +200,8 @@ class Viewer {
     const acts = {
       o: () => { if (this.geometry.overlay) { byId("overlay").checked = !byId("overlay").checked; this.draw(); } },
       r: () => this.reset(),
-      1: () => this.enlarge(planes[0]),
-      2: () => this.enlarge(planes[1]),
-      3: () => this.enlarge(planes[2]),
     };
+    planes.forEach((plane, place) => { acts[place + 1] = () => this.enlarge(plane); });
     acts[event.key.toLowerCase()]?.();
   }
 }

@@ -9,6 +9,7 @@ from bithive.clock import SystemClock
 from bithive.settings import Mode, load
 from clinic.workitem import Workitem
 from clinic.workitem_store import Change
+from pipelines.catalog import pipelines
 from tests.common.dicom_factory import content_of, make_series
 
 STUDY, SERIES = "1.2.3.500", "1.2.3.500.1"
@@ -80,7 +81,7 @@ def test_a_study_that_nothing_takes_is_kept_and_says_why(client):
     (series,) = study["series_list"]
     assert series["modality"] == "US"
     assert series["pending"] is False
-    assert set(series["unmatched"]) == {"intracranial_volume_t1"}
+    assert set(series["unmatched"]) == set(pipelines())
     assert [event["kind"] for event in study["events"]] == ["received", "unmatched"]
 
 

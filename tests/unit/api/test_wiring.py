@@ -14,6 +14,7 @@ from api.startup import ROOT
 from api.wiring import wire
 from bithive.clock import SystemClock
 from bithive.settings import Mode, load
+from pipelines.catalog import pipelines
 from tests.common.installed import installed, sign
 
 HEAVY = ("torch", "monai", "ray", "openvino", "onnxruntime", "deepbet")
@@ -95,7 +96,7 @@ def test_bundles_of_the_store_are_what_it_can_run(tmp_path):
         sign(installed(tmp_path / "state" / "models" / "bundles", name), tmp_path / "state" / "keys" / "models.key")
     with hub(tmp_path) as (services, _):
         now = services.repertoire()
-        assert {"intracranial_volume_t1", "spleen_ct_segmentation", "liver_ct"} == set(now.pipelines)
+        assert set(now.pipelines) == {*pipelines(), "spleen_ct_segmentation", "liver_ct"}
         assert services.flow._means.repertoire() is now
 
 

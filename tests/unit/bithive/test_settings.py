@@ -101,12 +101,38 @@ def test_mirrors_are_joined_as_in_path_or_a_json_list(monkeypatch, value, folder
 
 
 @pytest.mark.parametrize(
+    ("value", "names"),
+    [
+        ("", ()),
+        ("lungs_ct", ("lungs_ct",)),
+        ("lungs_ct,brain_ct", ("lungs_ct", "brain_ct")),
+        ("lungs_ct:brain_ct  fetal_planes", ("lungs_ct", "brain_ct", "fetal_planes")),
+        ('["lungs_ct", "brain_ct"]', ("lungs_ct", "brain_ct")),
+    ],
+)
+def test_pipelines_that_are_on_are_a_list_of_names(monkeypatch, value, names):
+    monkeypatch.setenv("BITHIVE_CLINIC__PIPELINES", value)
+    assert load().clinic.pipelines == names
+
+
+def test_files_of_pipelines_lie_in_the_state_folder_unless_told(monkeypatch, tmp_path):
+    monkeypatch.setenv("BITHIVE_STATE", str(tmp_path))
+    assert load().pipeline_files == tmp_path / "pipelines"
+    monkeypatch.setenv("BITHIVE_CLINIC__PIPELINE_FILES", "/etc/bithive")
+    assert str(load().pipeline_files) == "/etc/bithive"
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [
         ("BITHIVE_MODEL_MIRRORS", "[1"),
         ("BITHIVE_MODEL_MIRRORS", "[{}]"),
         ("BITHIVE_MODELS__TRUSTED_KEYS", '["short"]'),
         ("BITHIVE_MODELS__TRUSTED_KEYS", "x"),
+        ("BITHIVE_CLINIC__PIPELINES", "lungs-ct"),
+        ("BITHIVE_CLINIC__PIPELINES", '["lungs_ct'),
+        ("BITHIVE_CLINIC__PIPELINES", "[1]"),
+        ("BITHIVE_CLINIC__PIPELINES", "a" * 65),
     ],
 )
 def test_malformed_model_settings_are_refused(monkeypatch, name, value):

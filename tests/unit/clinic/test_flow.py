@@ -309,10 +309,10 @@ def test_another_institution_without_a_network_waits_and_harms_nobody(side):
 def test_a_defect_in_one_study_stops_no_other(side, monkeypatch):
     broken = side.volumes.source
 
-    def source(institution, series_uid, digest=None):
+    def source(institution, series_uid, *rest):
         if series_uid == "1.2.3.100.1":
             raise ZeroDivisionError
-        return broken(institution, series_uid, digest)
+        return broken(institution, series_uid, *rest)
 
     monkeypatch.setattr(side.volumes, "source", source)
     side.receive(HEAD)

@@ -1,9 +1,15 @@
+import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
+from pydicom.sr._snomed_dict import mapping
+from pydicom.sr.codedict import codes
 
+from clinic import views
 from clinic.headers import geometry_refusal, input_digest, series_header
 from pipelines.catalog import pipelines
 from pipelines.match import why_not
+from tests.common import planar
 from tests.common.dicom_factory import CT, MR, files_of, head_series, make_series, rows_of
 
 
@@ -137,3 +143,122 @@ def test_a_contrast_agent_in_a_sequence_is_told():
     agent = pydicom.Dataset()
     agent.CodeValue, agent.CodingSchemeDesignator, agent.CodeMeaning = "C-B03CD", "SRT", "Gadolinium"
     assert header(make_series(ContrastBolusAgentSequence=[agent])).contrast
+
+
+def planar_header(*datasets):
+    return series_header(rows_of(datasets)[0])
+
+
+def test_a_radiograph_and_what_it_says():
+    found = planar_header(planar.radiograph(planar.chest(), ImageLaterality="L", PatientAge="62"))
+    assert (found.planar, found.modality, found.body_part, found.laterality) == (True, "CR", "CHEST", "L")
+    assert (found.views, found.colour, found.for_processing, found.frames) == (frozenset({"PA"}), False, False, 1)
+    assert (found.spacing_mm, found.rows, found.columns) == ((0.2, 0.2, 1.0), 256, 220)
+    assert found.gap_free
+
+
+def test_an_age_without_its_unit_is_in_years():
+    assert planar_header(planar.radiograph(planar.chest(), patient={"PatientAge": "62"})).patient_age_years == 62
+
+
+@pytest.mark.parametrize(
+    ("members", "found"),
+    [
+        ({"ViewPosition": "p.a."}, {"PA"}),
+        ({"ViewPosition": None, "ViewCodeSequence": "399348003"}, {"AP"}),
+        ({"ViewPosition": None, "ViewCodeSequence": "R-10236"}, {"LL"}),
+        ({"ViewPosition": None, "ViewCodeSequence": "399368009"}, {"OTHER"}),
+        ({"ViewPosition": "PA", "ViewCodeSequence": "272479007"}, {"PA"}),
+        ({"ViewPosition": "PA", "ViewCodeSequence": "399173006"}, {"PA LL"}),
+        ({"ViewPosition": None}, set()),
+        ({"ViewPosition": "-"}, set()),
+    ],
+)
+def test_views_by_word_and_by_code(members, found):
+    code = members.pop("ViewCodeSequence", None)
+    dataset = planar.radiograph(planar.chest(), **members)
+    if code:
+        item = Dataset()
+        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, "SCT", "view"
+        dataset.ViewCodeSequence = [item]
+    assert planar_header(dataset).views == found
+
+
+def test_view_codes_are_those_of_the_standard():
+    theirs = {
+        "272479007": codes.cid4010.PosteroAnterior,
+        "399348003": codes.cid4010.AnteroPosterior,
+        "399173006": codes.cid4010.LeftLateral,
+        "399198007": codes.cid4010.RightLateral,
+        "399067008": codes.cid4010.LateralProjection,
+        "399033003": codes.cid4010.Frontal,
+        "399135007": codes.cid4010.LeftAnteriorOblique,
+        "399356000": codes.cid4010.RightAnteriorOblique,
+        "399006002": codes.cid4010.LeftPosteriorOblique,
+        "399038007": codes.cid4010.RightPosteriorOblique,
+        "399182000": codes.cid4010.ObliqueProjection,
+        "399061009": codes.cid4010.AxialProjection,
+    }
+    assert {code: concept.value for code, concept in theirs.items()} == {code: code for code in theirs}
+    snomed = {code for code in views._CODES if code.isdigit()}
+    assert snomed == set(theirs)
+    for code in set(views._CODES) - snomed:
+        assert views._CODES[mapping["SRT"][code]] == views._CODES[code]
+
+
+def test_what_images_of_a_planar_series_do_not_share_counts_against_it():
+    chest = planar.chest()
+    found = planar_header(
+        planar.radiograph(chest, number=2),
+        planar.radiograph(np.stack([chest] * 3, axis=-1), view="LL", body_part="HAND", number=1, PixelSpacing=[1, 1]),
+        planar.radiograph(np.stack([chest] * 4), view="", number=3),
+    )
+    assert found.views == {"PA", "LL", ""}
+    assert (found.body_part, found.colour, found.spacing_mm) == ("HAND CHEST", True, None)
+    assert (found.instances, found.frames) == (3, 6)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "code"),
+    [
+        (
+            lambda: planar.radiograph(planar.chest(), sop_class=planar.DX_FOR_PROCESSING, modality="DX"),
+            "for-processing",
+        ),
+        (lambda: planar.radiograph(planar.chest(), photometric="CMYK"), "unsupported-pixels"),
+        (lambda: planar.radiograph(planar.chest(), NumberOfFrames=5000), "too-many-frames"),
+        (lambda: planar.radiograph(planar.chest()), None),
+    ],
+)
+def test_planar_images_that_cannot_be_read_are_told_by_their_headers(dataset, code):
+    rows, _ = rows_of([dataset()])
+    assert geometry_refusal(rows) == code
+    found = series_header(rows)
+    assert found.gap_free is (code is None)
+    assert found.for_processing is (code == "for-processing")
+
+
+def test_a_capture_among_slices_does_not_make_the_series_planar():
+    rows, _ = rows_of(
+        [
+            *make_series(),
+            planar.capture(planar.chest(), "MR", study_uid="1.2.3.100", series_uid="1.2.3.100.1", number=9),
+        ]
+    )
+    assert not series_header(rows).planar
+    assert geometry_refusal(rows) == "no-geometry"
+
+
+@pytest.mark.parametrize(
+    ("orientation", "plane"),
+    [
+        ([1, 0, 0, 0, 1, 0], "axial"),
+        ([1, 0, 0, 0, 0.9, 0.4358899], "axial"),
+        ([1, 0, 0, 0, 0, -1], "coronal"),
+        ([0, 1, 0, 0, 0, -1], "sagittal"),
+        ([1, 0, 0, 0, 0.7071068, 0.7071068], "oblique"),
+    ],
+)
+def test_how_slices_lie(orientation, plane):
+    rows, _ = rows_of(make_series(orientation=orientation))
+    assert series_header(rows).plane == plane

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clinic.planes import Body, Plane, counts, cut, labelled, middle, picture, png, window_of
+from clinic.planes import BODY_PLANES, Body, Plane, counts, cut, labelled, middle, picture, png, window_of
 from clinic.reader import read
 from clinic.refusals import NoPlane
 from inference.volume import Volume
@@ -88,7 +88,7 @@ def test_the_middle_of_a_mask():
     found = middle(mask, volume.affine)
     for plane, index in found.items():
         assert cut(mask, volume.affine, plane, index)[0].any()
-    assert set(middle(np.zeros_like(mask), volume.affine)) == set(Plane)
+    assert set(middle(np.zeros_like(mask), volume.affine)) == set(BODY_PLANES)
     labels = mask.astype(np.uint8) * 7
     assert middle(labels, volume.affine) == found
     assert middle(np.zeros_like(mask), volume.affine, labels) == found

@@ -8,8 +8,10 @@ import pytest
 from bithive.keys import SigningKey
 from bithive.offer import OfferKeys
 from clinic.batch import StoreOutcome
+from clinic.checking import check_findings
 from clinic.refusals import FindingsRefused
-from clinic.taking import check_findings, hear, measured
+from clinic.statements import measured_of
+from clinic.taking import hear
 from clinic.workitem import Duty, State
 from clinic.writers.seg import LABEL_MAP_STORAGE, SEGMENTATION_STORAGE
 from inference.findings import Findings, LabelMap, Mask, Measurement
@@ -312,4 +314,4 @@ def test_a_measurement_that_may_be_absent_is_not_missed():
     lenient = tuple(replace(one, may_be_absent=True) if one in body.measured else one for one in pipeline.outputs)
     there = check_findings(findings, replace(pipeline, outputs=lenient), source)
     assert len(there) == 3
-    assert [one.key for one in measured(pipeline, findings, there)] == ["structure_2_volume", "structure_3_volume"]
+    assert [one.key for one in measured_of(pipeline, findings, there)] == ["structure_2_volume", "structure_3_volume"]

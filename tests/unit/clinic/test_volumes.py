@@ -7,11 +7,12 @@ from PIL import Image
 
 from clinic.errors import SeriesAbsent
 from clinic.overlays import read_overlay
-from clinic.planes import Plane, cut
+from clinic.planes import BODY_PLANES, Plane, cut
 from clinic.refusals import GantryTilt, NoPlane, Superseded
 from clinic.volumes import Volumes
 from clinic.workitem import Reference, Workitem
 from clinic.writers import seg
+from tests.common import planar
 from tests.common.clinic_side import ClinicSide
 from tests.common.dicom_factory import INSTITUTION, content_of, head_series, make_series
 from tests.common.loop_network import bright
@@ -112,7 +113,7 @@ def test_archived_segments_are_the_mask_that_was_found(side):
     assert side.volumes.overlay(replace(item, references=()), source) is None
 
 
-@pytest.mark.parametrize("plane", list(Plane))
+@pytest.mark.parametrize("plane", BODY_PLANES)
 def test_planes_are_pictures_with_and_without_overlay(side, plane):
     (item,) = side.workitems()
     plain = Image.open(io.BytesIO(side.volumes.plane(INSTITUTION, SERIES, plane, 30)))
@@ -128,7 +129,7 @@ def test_planes_are_described(side):
     assert counted == {Plane.AXIAL: 64, Plane.CORONAL: 66, Plane.SAGITTAL: 62}
 
 
-@pytest.mark.parametrize(("plane", "index"), [("axial", 64), ("axial", -1), ("diagonal", 0)])
+@pytest.mark.parametrize(("plane", "index"), [("axial", 64), ("axial", -1), ("diagonal", 0), ("frame", 0)])
 def test_planes_that_are_not_there(side, plane, index):
     with pytest.raises(NoPlane):
         side.volumes.plane(INSTITUTION, SERIES, plane, index)
@@ -161,3 +162,34 @@ def test_overlays_are_kept_within_bounds(side, monkeypatch):
     side.volumes._overlays.pop((INSTITUTION, item.reference("seg").sop_uid))
     side.volumes.overlay(item, source)
     assert list(side.volumes._overlays) == [(INSTITUTION, item.reference("seg").sop_uid)]
+
+
+def test_planar_images_are_shown_as_they_are(tmp_path):
+    side = ClinicSide(tmp_path)
+    chest = planar.chest(60, 40)
+    side.receive([planar.radiograph(chest), planar.radiograph(chest[:30], view="LL", number=2)])
+    (counted,) = side.volumes.planes(INSTITUTION, "1.2.3.200.1")
+    assert (counted.plane, counted.count) == (Plane.FRAME, 2)
+    shown = [
+        np.asarray(Image.open(io.BytesIO(side.volumes.plane(INSTITUTION, "1.2.3.200.1", "frame", k))).convert("L"))
+        for k in range(2)
+    ]
+    assert np.array_equal(shown[0], chest)
+    assert np.array_equal(shown[1], chest[:30])
+    for plane, index in (("axial", 0), ("frame", 2), ("frame", -1)):
+        with pytest.raises(NoPlane):
+            side.volumes.plane(INSTITUTION, "1.2.3.200.1", plane, index)
+
+
+def test_views_are_kept_apart_and_forgotten_together(tmp_path):
+    side = ClinicSide(tmp_path)
+    chest = planar.chest(60, 40)
+    side.receive([planar.radiograph(chest), planar.radiograph(chest, view="LL", number=2)])
+    series = (INSTITUTION, "1.2.3.200.1")
+    whole, front = side.volumes.source(*series), side.volumes.source(*series, views=frozenset({"PA"}))
+    assert (len(whole.grid.planes), len(front.grid.planes)) == (2, 1)
+    assert side.volumes.source(*series) is whole
+    assert side.volumes.source(*series, views=frozenset({"PA"})) is front
+    side.volumes.forget(*series)
+    assert side.volumes.source(*series) is not whole
+    assert side.volumes.source(*series, views=frozenset({"PA"})) is not front

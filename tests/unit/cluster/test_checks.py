@@ -13,7 +13,7 @@ from cluster.attempt import AttemptState
 from cluster.errors import LeaseLost, PayloadSizeDiffers, ReceiptRefused
 from cluster.offers import OfferState
 from cluster.protocol import Grant
-from inference.findings import Findings, Mask
+from inference.findings import Classification, Findings, Mask
 from tests.common.network import Made, Scene, scene
 
 OTHER = SigningKey(b"\x09" * 32)
@@ -86,6 +86,13 @@ def test_different_shapes_of_the_right_size_are_refused(stage: Scene) -> None:
     one, two = np.ones((6, 7, 8), np.bool_), np.ones((8, 7, 6), np.bool_)
     with pytest.raises(ReceiptRefused, match="geometry-differs"):
         stage.cell.finish(grant, made.payload, findings=Findings((Mask("a", one), Mask("b", two))).to_bytes())
+
+
+def test_findings_of_frames_alone_are_taken(stage: Scene) -> None:
+    made = stage.offer()
+    frames = tuple(Classification("plane", frame, "femur", 0.9) for frame in range(6))
+    stage.cell.finish(stage.cell.lease(), made.payload, findings=Findings(classes=frames).to_bytes())
+    assert stage.topics()[-1] == "attempt.accepted"
 
 
 def test_an_earlier_attempts_receipt_is_a_replay(stage: Scene) -> None:

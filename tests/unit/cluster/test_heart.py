@@ -1,4 +1,4 @@
-"""Heartbeats renew, tell news at once, and learn that a Lease is lost."""
+"""Heartbeats renew, tell news soon, and learn that a Lease is lost."""
 
 import threading
 from pathlib import Path
@@ -51,13 +51,21 @@ def test_a_lease_lasts_as_long_as_the_heart_beats(stage: Stage) -> None:
     assert stage.expires_ms() < stage.clock.now_ms()
 
 
-def test_a_new_stage_is_told_at_once(stage: Stage) -> None:
+def test_a_new_stage_is_told_without_waiting_for_the_next_beat(stage: Stage) -> None:
     with stage.heart(period_s=30) as heart:
         heart.tell("preparing", 0.1)
-        threading.Event().wait(0.1)
+        threading.Event().wait(0.3)
         heart.tell("segmenting", 7.0)
-        threading.Event().wait(0.1)
+        threading.Event().wait(0.3)
     assert stage.stages() == ["preparing", "segmenting"]
+
+
+def test_stages_that_pass_in_a_moment_are_not_told(stage: Stage) -> None:
+    with stage.heart(period_s=30) as heart:
+        for name in ("loading", "preparing", "segmenting", "measuring"):
+            heart.tell(name, 0.5)
+    threading.Event().wait(0.2)
+    assert stage.stages() == []
 
 
 def test_a_lost_lease_stops_the_work(stage: Stage) -> None:

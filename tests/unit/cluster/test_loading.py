@@ -22,7 +22,9 @@ T1 = "intracranial_t1"
 
 def test_a_bundle_without_weights_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    assert loading.fetch(Catalog(tmp_path / "store")) == []
+    found = set(loading.fetch(Catalog(tmp_path / "store")))
+    assert not found & {T1, "fetal_planes"}
+    assert "lungs_ct" in found, "rules need no weights"
 
 
 def test_no_bundle_is_no_work(tmp_path: Path) -> None:
@@ -160,8 +162,27 @@ def test_a_catalogue_that_cannot_be_read_changes_nothing(house: House) -> None:
 def test_what_comes_with_bithive_is_first_then_the_smaller() -> None:
     bundles = Catalog(MODEL_STORE).bundles()
     first, later = loading.in_order({bundle.sha256: bundle for bundle in bundles.values()})
-    assert len(first) == len(bundles)
-    assert later == ()
+    assert first == (bundles[T1].sha256,)
+    assert set(later) == {bundle.sha256 for name, bundle in bundles.items() if name != T1}
+
+
+def test_nobody_is_asked_over_a_network_for_what_a_cell_does_not_start_with(house: House) -> None:
+    house.add("another_bundle")
+    assert loading.fetch(house.open()) == []
+    assert names(house.stock()) == []
+    from_mirror = Catalog(house.store, (MODEL_STORE,), folder=house.folder)
+    assert loading.fetch(from_mirror) == ["another_bundle"]
+    assert loading.fetch(house.open()) == ["another_bundle"], "it is in the store now"
+
+
+def test_a_pull_that_fails_stops_no_other(house: House) -> None:
+    house.add()
+    house.add("another_bundle")
+    mirror = house.store.parent / "mirror"
+    mirror.mkdir()
+    assert loading.fetch(Catalog(house.store, (mirror,), folder=house.folder)) == []
+    house.pull("another_bundle")
+    assert loading.fetch(house.open()) == ["another_bundle", T1], "they share a file here"
 
 
 @pytest.mark.parametrize("order", [list, lambda items: list(reversed(items))])

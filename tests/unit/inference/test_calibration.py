@@ -1,6 +1,8 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -371,3 +373,32 @@ def test_the_lower_precision_is_used_only_when_it_is_listed(tmp_path):
     listed = {"openvino-bf16": {"precision": "bf16", "parity": stated}, "torch": {"precision": "f32"}}
     chosen = choose(small_bundle(tmp_path, listed), files, "openvino-bf16", 1)
     assert (chosen.name, chosen.precision, chosen.bf16) == ("openvino-bf16", "bf16", True)
+
+
+@pytest.mark.parametrize("row", [
+    {"input_shape": [1, 1, 8, 8, 8], "calibration_shape": [1, 1, 9, 8, 8]},
+    {"input_shape": [1, 1, 8, 8, 8], "calibration_shape": [1, 2, 4, 4, 4]},
+    {"input_shape": [1, 1, 8, 8, 8], "calibration_shape": [1, 1, 4, 4]},
+    {"input_shape": [1, 1, 8, 8, 8], "calibration_shape": [1, 1, 0, 4, 4]},
+])  # fmt: skip
+def test_a_probe_that_does_not_fit_the_network_is_refused(row):
+    with pytest.raises(ValueError, match="probe"):
+        calibration._probe_shape(row)
+
+
+def test_a_slow_network_is_probed_on_less():
+    assert calibration._probe_shape({"input_shape": [1, 1, 8, 9, 10], "calibration_shape": [1, 1, 4, 9, 6]}) == (
+        1,
+        1,
+        4,
+        9,
+        6,
+    )
+    assert calibration._probe_shape({"input_shape": [1, 3, 224, 288]}) == (1, 3, 224, 288)
+
+
+def test_the_converter_tells_nobody():
+    """A name that cannot be imported: OpenVINO then takes its own stand-in."""
+    code = "import sys, inference.engine_openvino\nprint(sorted(n for n in sys.modules if n.startswith('openvino_telemetry') and sys.modules[n]))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"

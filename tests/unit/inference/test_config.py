@@ -147,3 +147,22 @@ def test_every_allowed_target_is_used_or_from_monai(tmp_path):
     for bundle in Catalog(tmp_path).bundles().values():
         walk(bundle.inference())
     assert used >= ALLOWED_TARGETS
+
+
+def test_a_network_may_be_named_as_onnxruntime_loads_it():
+    network = {"_target_": "onnxruntime.InferenceSession", "path_or_bytes": "models/model.onnx"}
+    config = changed(network_def=network)
+    assert audit(config) == ["models/model.onnx"]
+    assert build(config, {"models/model.onnx": "the network"})["network_def"] == "the network"
+    for wrong in ({"f": "models/model.onnx"}, {"path_or_bytes": 1}, {"path_or_bytes": "a", "providers": []}):
+        with pytest.raises(BundleRefused):
+            audit(changed(network_def={"_target_": "onnxruntime.InferenceSession", **wrong}))
+
+
+def test_rules_have_neither_network_nor_inferer():
+    rules = {key: CONFIG[key] for key in ("preprocessing", "postprocessing")}
+    assert audit(rules) == []
+    assert set(build(rules, {})) == {"preprocessing", "postprocessing"}
+    for half in ("network_def", "inferer"):
+        with pytest.raises(BundleRefused):
+            audit({**rules, half: CONFIG[half]})

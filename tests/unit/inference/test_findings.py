@@ -23,7 +23,8 @@ def findings():
 
 
 def container(masks=(), measurements=(), scores=(), tail=b"", **extra):
-    header = {"masks": list(masks), "measurements": list(measurements), "scores": list(scores), "labels": None} | extra
+    listed = {"masks": list(masks), "measurements": list(measurements), "scores": list(scores)}
+    header = listed | {"labels": None, "maps": [], "classes": []} | extra
     text = json.dumps(header).encode()
     start = struct.pack("<8sI", MAGIC, len(text)) + text
     return start + b" " * (-len(start) % 64) + tail

@@ -148,3 +148,39 @@ def test_dirty_padding_is_refused():
 def test_nothing_else_is_a_volume(array, affine):
     with pytest.raises(BadVolume):
         Volume(array, affine, "HU")
+
+
+PLANAR = np.diag((0.2, 0.3, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_planar_images_travel_like_volumes(dtype):
+    given_volume = Volume(np.arange(60).reshape(3, 4, 5).astype(dtype), PLANAR, "display")
+    read = Volume.from_bytes(given_volume.to_bytes())
+    assert read.planar
+    assert read.spacing_mm == (0.2, 0.3, 1.0)
+    assert np.array_equal(read.array, given_volume.array)
+    assert not volume().planar
+
+
+@pytest.mark.parametrize(
+    ("dtype", "affine"),
+    [
+        ("int16", PLANAR),
+        ("float32", PLANAR),
+        ("uint8", AFFINE),
+        ("uint8", np.diag((0.2, 0.3, 2.0, 1.0))),
+        ("uint8", np.diag((-0.2, 0.3, 1.0, 1.0))),
+        ("uint8", PLANAR + np.array([[0, 0, 0, 5], [0] * 4, [0] * 4, [0] * 4])),
+    ],
+)
+def test_planar_images_are_unsigned_and_lie_nowhere(dtype, affine):
+    array = np.zeros((1, 4, 5), dtype)
+    with pytest.raises(BadVolume):
+        Volume(array, affine, "display")
+    with pytest.raises(BadVolume):
+        Volume.from_bytes(
+            container(
+                {"affine": affine.tolist(), "dtype": dtype, "shape": [1, 4, 5], "unit": "display"}, array.tobytes()
+            )
+        )

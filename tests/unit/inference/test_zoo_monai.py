@@ -5,9 +5,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from monai import transforms
+from monai import inferers, transforms
 from monai.data import MetaTensor
-from monai.inferers import SlidingWindowInferer
 from monai.transforms import MapTransform
 from scipy import ndimage
 
@@ -55,11 +54,12 @@ def volume(shape=(18, 26, 22), spacing=(0.9, 0.8, 2.3), axes=None, dtype=np.int1
 class Net(torch.nn.Module):
     """A few fixed convolutions: every channel wins somewhere, and neighbours count."""
 
-    def __init__(self, channels=4):
+    def __init__(self, channels=4, axes=3):
         super().__init__()
         generator = torch.Generator().manual_seed(3)
-        self.first = torch.nn.Conv3d(1, 6, 3, padding=1)
-        self.last = torch.nn.Conv3d(6, channels, 1)
+        layer = torch.nn.Conv3d if axes == 3 else torch.nn.Conv2d
+        self.first = layer(1, 6, 3, padding=1)
+        self.last = layer(6, channels, 1)
         for parameter in self.parameters():
             parameter.data = torch.randn(parameter.shape, generator=generator) * 0.7
 
@@ -115,7 +115,8 @@ def by_monai(parts, source, net):
         array = torch.from_numpy(source.array.transpose(2, 1, 0)[None].astype(np.float32))
         before = transforms.Compose([made(step) for step in parts["preprocessing"]["transforms"]])
         item = before({"image": MetaTensor(array, affine=torch.from_numpy(ras_affine(source)))})
-        inferer = SlidingWindowInferer(**{key: value for key, value in parts["inferer"].items() if key != "_target_"})
+        kind = getattr(inferers, parts["inferer"]["_target_"])
+        inferer = kind(**{key: value for key, value in parts["inferer"].items() if key != "_target_"})
         item["pred"] = inferer(item["image"][None], net)[0]
         image = np.array(item["image"])
         for step in parts["postprocessing"]["transforms"]:
@@ -170,6 +171,7 @@ RESIZED = target("Resized", spatial_size=[17, 15, -1], mode="trilinear")
 NORMALISED = target("NormalizeIntensityd", nonzero=True)
 STRETCHED = target("ScaleIntensityRangePercentilesd", lower=3, upper=97, b_min=-1.0, b_max=1.0, clip=True)
 MR = [TURN, SPACE, target("ScaleIntensityd", minv=0.0, maxv=1.0), target("NormalizeIntensityd", channel_wise=True)]
+SCALED = target("ScaleIntensityd")
 SIDEWAYS = np.array([[0.0, 0, 1], [-1, 0, 0], [0, 1, 0]])
 LARGEST = {"_target_": "KeepLargestConnectedComponentd", "applied_labels": [1, 2]}
 
@@ -240,6 +242,27 @@ def test_it_equals_monai(case):
     image, labels = by_monai(parts, source, net)
     own_image, own_labels = ours(parts, source, net)
     assert own_image.shape == image.shape
+    assert np.allclose(own_image, image, atol=1e-4)
+    assert len(np.unique(own_labels)) >= 4
+    assert np.count_nonzero(own_labels != labels) <= 1e-4 * labels.size
+
+
+SLICES = {
+    "ventricles": ([SCALED], 2, {"roi": (32, 32)}),
+    "smaller windows": ([SCALED], 2, {"roi": (12, 14), "overlap": 0.4}),
+    "across x": ([SCALED], 0, {"roi": (14, 10), "mode": "gaussian"}),
+    "across y": ([TURN, SPACE, SCALED], 1, {"roi": (12, 30), "padding_mode": "replicate"}),
+    "an overlap for each axis": ([TURN, SPACE, SCALED], 2, {"roi": (12, 14), "overlap": [0.5, 0.25, 0.9]}),
+}
+
+
+@pytest.mark.parametrize("case", SLICES.values(), ids=SLICES)
+def test_slices_of_a_network_of_two_dimensions_equal_monais(case):
+    steps, across, windows = case
+    source, parts, net = volume(axes=OBLIQUE), configured(steps, LATE, **windows), Net(axes=2).eval()
+    parts["inferer"] |= {"_target_": "SliceInferer", "spatial_dim": across}
+    image, labels = by_monai(parts, source, net)
+    own_image, own_labels = ours(parts, source, net)
     assert np.allclose(own_image, image, atol=1e-4)
     assert len(np.unique(own_labels)) >= 4
     assert np.count_nonzero(own_labels != labels) <= 1e-4 * labels.size

@@ -133,8 +133,8 @@ def test_other_modalities_are_not_built(bundle, modality):
     assert codes(audit(described(bundle, other)))["needs"] == "bundle-needs"
 
 
-def test_two_dimensions_and_clicks_are_not_built(bundle):
-    slices = {"inferer": {"_target_": "SliceInferer", "roi_size": [256, 256], "spatial_dim": 2}}
+def test_slices_without_a_size_and_clicks_are_not_built(bundle):
+    slices = {"inferer": {"_target_": "SliceInferer", "roi_size": [256, 256, 1], "spatial_dim": 2}}
     assert "two dimensions" in audit(configured(bundle, slices)).refusal.detail
     clicks = {"guidance": {"_target_": "AddGuidanceSignalDeepEditd"}}
     assert "clicks" in audit(configured(bundle, clicks)).refusal.detail

@@ -5,9 +5,10 @@ import zipfile
 
 import pytest
 
+from models import fetch
 from models.bundle import Bundle
 from models.errors import DownloadFailed, WeightsDiffer
-from models.fetch import from_mirrors, member, wheel
+from models.fetch import from_mirrors, in_mirror, member, wheel
 from tests.unit.models.conftest import CONTENT
 
 
@@ -114,3 +115,24 @@ def test_a_mirror_with_other_bytes_counts_as_without(tmp_path, pinned):
     mirrored(tmp_path, "tiny_weights-1.2.3-py3-none-any.whl", b"other")
     with from_mirrors(pinned, [folder]) as file:
         assert file is None
+
+
+def test_a_mirror_is_searched_below_within_bounds(pinned, tmp_path, monkeypatch):
+    content = CONTENT[pinned.file]
+    mirror, elsewhere = tmp_path / "mirror", tmp_path / "elsewhere"
+    deep = mirror / "a" / "b"
+    deep.mkdir(parents=True)
+    elsewhere.mkdir()
+    (elsewhere / "file").write_bytes(content)
+    (mirror / "link").symlink_to(elsewhere)
+    (mirror / "broken").symlink_to(mirror / "nowhere")
+    (mirror / "as-long").write_bytes(bytes(len(content)))
+    assert in_mirror(mirror, pinned) is None
+    assert in_mirror(tmp_path / "absent", pinned) is None
+    (deep / "another name").write_bytes(content)
+    assert in_mirror(mirror, pinned) == deep / "another name"
+    monkeypatch.setattr(fetch, "MIRROR_DEPTH_MAX", 1)
+    assert in_mirror(mirror, pinned) is None
+    monkeypatch.undo()
+    monkeypatch.setattr(fetch, "MIRROR_ENTRIES_MAX", 3)
+    assert in_mirror(mirror, pinned) is None

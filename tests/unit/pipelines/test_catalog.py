@@ -10,8 +10,11 @@ from pipelines.outputs import (
     INTRACRANIAL,
     MILLILITRE,
     VOLUME,
+    ClassOutput,
     Code,
+    MapOutput,
     MeasurementOutput,
+    ScoreOutput,
     SegmentOutput,
 )
 from pipelines.series import CT_IMAGE_STORAGE, MR_IMAGE_STORAGE, SECONDARY_CAPTURE_IMAGE_STORAGE, SeriesHeader
@@ -19,6 +22,15 @@ from pipelines.spec import Pipeline
 
 ROOT = Path(__file__).resolve().parents[3]
 ALL = list(pipelines().values())
+
+KEYED = (
+    (SegmentOutput, "mask", "masks"),
+    (MeasurementOutput, "measurement", "measurements"),
+    (ScoreOutput, "score", "scores"),
+    (ClassOutput, "classification", "classes"),
+    (MapOutput, "map", "maps"),
+)
+"""What a bundle's card lists, and a pipeline declares: the same but for scores, since anything else is refused."""
 
 
 def test_the_mapping_is_a_copy():
@@ -32,12 +44,17 @@ def test_each_task_has_its_bundle_its_page_and_its_outputs(pipeline, tmp_path):
     assert bundle.version == pipeline.bundle_version
     assert bundle.data_class == pipeline.data_class
     assert (ROOT / "docs" / "pipelines" / f"{pipeline.name}.md").exists()
-    found = bundle.extension["findings"]
+    found = dict(bundle.extension["findings"])
+    found["masks"] = {*found.get("masks", ()), *(structure.key for structure in bundle.structures)}
     for output in pipeline.outputs:
-        if isinstance(output, SegmentOutput | MeasurementOutput):
+        if isinstance(output, SegmentOutput | MeasurementOutput) and output.mask:
             assert output.mask in found["masks"]
         if isinstance(output, MeasurementOutput):
             assert found["measurements"][output.measurement] == output.unit.value
+    for kind, name, listed in KEYED:
+        declared = {getattr(output, name) for output in pipeline.outputs if isinstance(output, kind)}
+        assert declared <= set(found.get(listed, ())), listed
+        assert kind is ScoreOutput or declared == set(found.get(listed, ())), listed
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,19 @@
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 
 from pipelines.catalog import pipelines
 from pipelines.match import match, reasons, why_not
-from pipelines.series import CT_IMAGE_STORAGE, MR_IMAGE_STORAGE, SECONDARY_CAPTURE_IMAGE_STORAGE, SeriesHeader
+from pipelines.series import (
+    COMPUTED_RADIOGRAPHY_IMAGE_STORAGE,
+    CT_IMAGE_STORAGE,
+    MR_IMAGE_STORAGE,
+    RADIOGRAPH_STORAGES,
+    SECONDARY_CAPTURE_IMAGE_STORAGE,
+    SeriesHeader,
+)
 from pipelines.tasks.intracranial_volume_t1 import PIPELINE
 
 T1_HEAD = SeriesHeader(
@@ -151,19 +160,16 @@ def test_timings_alone_may_show_it(taken, timings):
 
 def test_matching_keeps_the_order_of_the_series():
     headers = [header(series_uid="9"), SAGITTAL_2D, header(series_uid="1")]
-    found = match(headers, pipelines())
+    found = match(headers, {PIPELINE.name: PIPELINE, "other": dataclasses.replace(PIPELINE, withheld="switched-off")})
     assert [(item.pipeline.name, item.series_uid) for item in found] == [(PIPELINE.name, "9"), (PIPELINE.name, "1")]
     assert match(headers, [PIPELINE]) == found
     assert match(headers, {}) == []
     assert match([], pipelines()) == []
 
 
-@pytest.mark.parametrize("page", ["intracranial_volume_t1", "from-bundles"])
-def test_every_code_is_explained_in_the_documents(page):
-    from pathlib import Path
-
-    text = (Path(__file__).resolve().parents[3] / "docs" / "pipelines" / f"{page}.md").read_text()
-    assert [code for code in reasons() if f"`{code}`" not in text] == []
+def test_every_code_is_explained_in_the_documents():
+    text = (Path(__file__).resolve().parents[3] / "docs" / "pipelines" / "series.md").read_text()
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE)) == set(reasons())
 
 
 def test_body_parts_are_compared_without_blanks_and_marks():
@@ -178,4 +184,86 @@ def test_what_is_withheld_is_said_last():
     assert why_not(T1_HEAD, withheld) == "licence-not-accepted"
     assert why_not(SAGITTAL_2D, withheld) == "too-coarse"
     assert match([T1_HEAD], [withheld]) == []
-    assert list(reasons())[-1] == "licence-not-accepted"
+    assert list(reasons())[-3:] == ["licence-not-accepted", "weights-absent", "switched-off"]
+
+
+CHEST = SeriesHeader(
+    series_uid="1.2.4",
+    modality="CR",
+    sop_classes=frozenset({COMPUTED_RADIOGRAPHY_IMAGE_STORAGE}),
+    body_part="CHEST",
+    instances=1,
+    frames=1,
+    rows=2000,
+    columns=1800,
+    spacing_mm=(0.2, 0.2, 1.0),
+    gap_free=True,
+    planar=True,
+    views=frozenset({"PA"}),
+)
+NOTHING, ANYTHING = re.compile(r"(?!)"), re.compile("")
+FILM = dataclasses.replace(
+    PIPELINE,
+    selector=dataclasses.replace(
+        PIPELINE.selector,
+        modality="CR",
+        further_modalities=frozenset({"DX"}),
+        sop_classes=RADIOGRAPH_STORAGES,
+        body_parts=frozenset({"CHEST", "THORAX"}),
+        body_part_required=True,
+        shown_by_words=ANYTHING,
+        contrary_words=NOTHING,
+        other_anatomy_words=NOTHING,
+        derived_words=NOTHING,
+        contrast_words=NOTHING,
+        age_years=(0.0, 130.0),
+        spacing_mm_max=1.0,
+        slices_min=1,
+        extent_mm_min=100.0,
+        planar=True,
+        views=frozenset({"PA", "AP"}),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "changes"),
+    [
+        (None, {}),
+        (None, {"modality": "DX"}),
+        (None, {"sop_classes": frozenset({SECONDARY_CAPTURE_IMAGE_STORAGE})}),
+        (None, {"views": frozenset({"LL", "AP"})}),
+        (None, {"spacing_mm": None}),
+        (None, {"body_part": "Thorax "}),
+        ("other-modality", {"modality": "XC"}),
+        ("other-modality", {"modality": "MG"}),
+        ("for-processing", {"for_processing": True}),
+        ("not-planar", {"planar": False}),
+        ("other-object", {"sop_classes": frozenset({MR_IMAGE_STORAGE})}),
+        ("colour-image", {"colour": True}),
+        ("other-body-part", {"body_part": "HAND"}),
+        ("other-body-part", {"body_part": "CHEST ABDOMEN"}),
+        ("body-part-not-shown", {"body_part": ""}),
+        ("other-view", {"views": frozenset({"LL"})}),
+        ("other-view", {"views": frozenset()}),
+        ("other-view", {"views": frozenset({"", "LL"})}),
+        ("too-coarse", {"spacing_mm": (1.5, 1.5, 1.0)}),
+        ("too-small", {"rows": 40}),
+        ("too-few-slices", {"frames": 0}),
+        ("unreadable-image", {"gap_free": False}),
+    ],
+)
+def test_a_radiograph_is_taken_or_refused_with_the_first_reason(code, changes):
+    assert why_not(dataclasses.replace(CHEST, **changes), FILM) == code
+
+
+@pytest.mark.parametrize(("views", "taken"), [((), True), (("",), True), (("", "LL"), True), (("LL",), False)])
+def test_a_view_may_be_absent_where_the_pipeline_says_so(views, taken):
+    lenient = dataclasses.replace(FILM, selector=dataclasses.replace(FILM.selector, view_may_be_absent=True))
+    assert (why_not(dataclasses.replace(CHEST, views=frozenset(views)), lenient) is None) is taken
+    assert lenient.selector.image_views == {"PA", "AP", ""}
+
+
+def test_planar_images_are_nothing_for_a_pipeline_of_slices():
+    assert why_not(header(planar=True), PIPELINE) == "planar-images"
+    assert why_not(T1_HEAD, FILM) == "other-modality"

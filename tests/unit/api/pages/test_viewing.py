@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clinic.planes import Plane, cut
+from clinic.planes import BODY_PLANES, cut
+from tests.common import planar
 from tests.common.dicom_factory import INSTITUTION, make_series
 from tests.common.page_house import OURS
 
@@ -34,7 +35,7 @@ def test_geometry_before_and_after_the_findings(house, page):
     assert "Overlay: the findings’ mask." in after["caption"]
 
 
-@pytest.mark.parametrize("plane", list(Plane))
+@pytest.mark.parametrize("plane", BODY_PLANES)
 def test_slices_are_the_volumes_own_numbers_and_the_segments(house, page, plane):
     item = house.done()
     shape = geometry(page)
@@ -68,6 +69,7 @@ def test_slices_travel_compressed_where_the_browser_takes_it(house, page):
 @pytest.mark.parametrize(
     ("path", "status"),
     [
+        ("frame/0?version={version}", 404),
         ("axial/64?version={version}", 404),
         ("axial/-1?version={version}", 400),
         ("oblique/1?version={version}", 400),
@@ -159,3 +161,45 @@ def test_where_nothing_was_found_there_is_no_overlay(house, page):
     shape = geometry(page)
     assert (shape["overlay"], shape["segments"]) == (None, [])
     assert "Overlay" not in shape["caption"]
+
+
+FILM = "/studies/1.2.3.200/series/1.2.3.200.1/image"
+
+
+def test_planar_images_come_as_numbers_frame_by_frame(house, page):
+    chest = planar.chest(60, 40)
+    house.side.receive([planar.radiograph(chest, view="LL", number=2), planar.radiograph(chest[:30], number=1)])
+    shape = geometry(page, FILM)
+    assert (shape["planar"], shape["size"], shape["dtype"]) == (True, [40, 60, 2], "uint8")
+    assert (shape["frames"], shape["sizes"]) == (["PA, image 1", "LL, image 2"], [[30, 40], [60, 40]])
+    assert shape["windows"][0] == {"name": "As acquired", "center": 127.5, "width": 255.0}
+    assert shape["caption"] == "2 images of up to 40 x 60 pixels."
+    content = page.get(f"{FILM}/frame/1?version={shape['version']}").content
+    assert np.array_equal(np.frombuffer(content, np.uint8).reshape(60, 40), chest)
+    for path in ("axial/0", "frame/2"):
+        assert page.get(f"{FILM}/{path}?version={shape['version']}").status_code == 404
+
+
+def test_a_clip_names_its_frames(house, page):
+    house.side.receive([planar.ultrasound(np.stack([planar.sector(32, 40)] * 3))])
+    shape = geometry(page, FILM)
+    assert shape["frames"] == ["image 1, frame 1", "image 1, frame 2", "image 1, frame 3"]
+    assert (shape["sizes"], shape["caption"]) == (None, "3 images of 40 x 32 pixels.")
+    assert page.get(f"{FILM}/frame/2?version={shape['version']}").status_code == 200
+
+
+def test_colour_stays_colour(house, page):
+    coloured = np.stack([planar.sector(32, 40)] * 3, axis=-1)
+    house.side.receive([planar.ultrasound(coloured, number=2), planar.ultrasound(coloured, number=1)])
+    shown = geometry(page, FILM)
+    assert shown["pictures"] == ["picture/1.2.3.200.1.1/1", "picture/1.2.3.200.1.2/1"]
+    assert shown["caption"] == ""
+
+
+def test_the_page_is_laid_out_for_planar_images_before_scripts_know(house, page):
+    house.side.receive([planar.radiograph(planar.chest(60, 40))])
+    house.side.settle()
+    text = page.get("/studies/1.2.3.200", headers={"Accept": "text/html"}).text
+    assert 'data-main="frame"' in text
+    house.receive_head()
+    assert 'data-main="axial"' in page.get("/studies/1.2.3.100", headers={"Accept": "text/html"}).text

@@ -60,3 +60,20 @@ def test_a_neutral_dataset_names_nobody_and_keeps_the_geometry():
     assert dataset.SOPInstanceUID == "1.2.3.100.1.3"
     assert source.series_number == 3
     assert source.frame_of_reference_uid == "1.2.3.100.9"
+
+
+@pytest.mark.parametrize(
+    ("patient", "years"),
+    [
+        ({"PatientAge": "004Y", "PatientBirthDate": ""}, 4.0),
+        ({"PatientAge": "004Y", "PatientBirthDate": "20200601"}, 4.0),
+        ({"PatientAge": "004Y", "PatientBirthDate": "20190102"}, None),
+        ({"PatientAge": "004Y", "PatientBirthDate": "19700101"}, None),
+        ({"PatientAge": "055Y", "PatientBirthDate": "20210101"}, None),
+        ({"PatientAge": "", "PatientBirthDate": "20210102"}, pytest.approx(4.0, abs=0.01)),
+        ({"PatientAge": "", "PatientBirthDate": ""}, None),
+        ({"PatientAge": "4 years", "PatientBirthDate": "2021"}, None),
+    ],
+)
+def test_an_age_that_the_birth_date_contradicts_is_not_known(patient, years):
+    assert source_of(make_series((2, 4, 3), patient=patient)).age_years == years
