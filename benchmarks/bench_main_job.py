@@ -182,6 +182,11 @@ class Deepbet:
         )
         self._read()
 
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
     def run(self, _number: int) -> float:
         """Seconds of one run."""
         assert self._process.stdin is not None

@@ -41,7 +41,7 @@ def main(folder: str, *names: str) -> None:
     """Run and print."""
     from tests.golden.conftest import read_series
 
-    volume = _canonical(read_series(Path(folder)))
+    volume = canonical(read_series(Path(folder)))
     console.print(f"MeshNet beside brainchop 0.2.5 on {machine()}: {volume.array.shape[::-1]} voxels")
     table = Table("bundle", "ours", "brainchop", "structures", "left out", "mean Dice", "least Dice")
     with tempfile.TemporaryDirectory() as temporary:
@@ -50,8 +50,8 @@ def main(folder: str, *names: str) -> None:
         nibabel.save(image, here / "head.nii")
         for name in names or MODELS:
             ours, seconds = _ours(name, volume)
-            theirs, rival_s = _theirs(MODELS[name], here)
-            every = _dice(ours, theirs)
+            their_labels, rival_s = theirs(MODELS[name], here)
+            every = _dice(ours, their_labels)
             dice = {number: value for number, value in every.items() if (ours == number).any()}
             least = min(dice, key=lambda number: dice[number])
             mean = float(np.mean(list(dice.values())))
@@ -62,13 +62,13 @@ def main(folder: str, *names: str) -> None:
                 str(len(dice)),
                 str(len(every) - len(dice)),
                 f"{mean:.5f}",
-                f"{dice[least]:.5f} (label {least}, {np.count_nonzero(theirs == least)} voxels)",
+                f"{dice[least]:.5f} (label {least}, {np.count_nonzero(their_labels == least)} voxels)",
             )
             assert mean >= LEAST_MEAN, "the published program answers something else"
     console.print(table)
 
 
-def _canonical(volume: Volume) -> Volume:
+def canonical(volume: Volume) -> Volume:
     """The same image stored along canonical axes."""
     seen = Canonical.of(volume)
     matrix = np.zeros((4, 4))
@@ -94,7 +94,7 @@ def _ours(name: str, volume: Volume) -> tuple[Any, float]:
     return labels.array, time.perf_counter() - started
 
 
-def _theirs(model: str, here: Path) -> tuple[Any, float]:
+def theirs(model: str, here: Path) -> tuple[Any, float]:
     """brainchop's own command with its own conversion of the weights, brought back to the image by its own option."""
     home, folder = here / "home", here / model
     (home / ".cache" / "brainchop").mkdir(parents=True, exist_ok=True)

@@ -5,13 +5,27 @@ The network side is not trusted: whatever it says, nothing is written into a stu
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Sequence
+
+import numpy as np
 
 from clinic.refusals import FindingsRefused
 from clinic.writers import Source, present
 from inference.findings import Findings
-from pipelines.outputs import ClassOutput, MapOutput, MeasurementOutput, Output, ScoreOutput, SegmentOutput
+from pipelines.outputs import (
+    ClassOutput,
+    MapOutput,
+    MeasurementOutput,
+    Output,
+    RegionOutput,
+    ScoreOutput,
+    SegmentOutput,
+)
 from pipelines.spec import Pipeline
+
+_SLACK_MM = 5.0
+"""A box is placed on the network's grid, whose voxels may be larger than the source's."""
 
 
 def check_findings(findings: Findings, pipeline: Pipeline, source: Source) -> frozenset[str]:
@@ -28,7 +42,7 @@ def check_findings(findings: Findings, pipeline: Pipeline, source: Source) -> fr
         If a mask, label map or map is of another geometry; if something but a score is not declared; if a structure that must be
         there is absent or empty; if a measurement of what is there is absent, or of another unit or mask; if a score is
         absent or no probability; if a classification is absent, of no frame of the Volume, or of no declared class; if
-        a map is absent.
+        a map is absent; if a box is of no declared key, or its middle lies outside the Volume or it is larger than that.
     """
     there = _check_structures(findings, pipeline.outputs, source)
     for check in _CHECKS:
@@ -91,5 +105,21 @@ def _check_maps(findings: Findings, outputs: Sequence[Output], source: Source, _
         raise FindingsRefused("a map is of another geometry")
 
 
+def _check_regions(findings: Findings, outputs: Sequence[Output], source: Source, _there: Collection[str]) -> None:
+    declared = {output.region for output in outputs if isinstance(output, RegionOutput)}
+    if not {item.key for item in findings.regions} <= declared:
+        raise FindingsRefused("a box is not one that the pipeline declares")
+    if not findings.regions:
+        return
+    z, y, x = source.grid.shape
+    ends = np.array(list(itertools.product((-0.5, x - 0.5), (-0.5, y - 0.5), (-0.5, z - 0.5))))
+    placed = ends @ source.grid.affine[:3, :3].T + source.grid.affine[:3, 3]
+    low, high = placed.min(axis=0) - _SLACK_MM, placed.max(axis=0) + _SLACK_MM
+    for item in findings.regions:
+        inside = (low <= item.centre_mm).all() and (item.centre_mm <= high).all()
+        if not inside or (np.asarray(item.size_mm) > high - low).any():
+            raise FindingsRefused("a box lies outside what was sent, or is larger than that")
+
+
 _Check = Callable[[Findings, Sequence[Output], Source, Collection[str]], None]
-_CHECKS: tuple[_Check, ...] = (_check_measurements, _check_scores, _check_classes, _check_maps)
+_CHECKS: tuple[_Check, ...] = (_check_measurements, _check_scores, _check_classes, _check_maps, _check_regions)

@@ -10,13 +10,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from clinic.workitem import Measured, Statement
-from inference.findings import Classification, Findings
+from inference.findings import Classification, Findings, Region
 from pipelines.outputs import (
     ClassOption,
     ClassOutput,
     KeyImageOutput,
     MeasurementOutput,
     Output,
+    RegionOutput,
     ScoreOutput,
     SegmentOutput,
 )
@@ -25,6 +26,9 @@ from pipelines.spec import Pipeline
 OUTSIDE_POPULATION = "outside-population"
 FRAMES_TOLD_MAX = 120
 """Of a longer clip a Workitem holds the best frame of each class; the report has them all."""
+
+BOXES_TOLD_MAX = 30
+"""Of more boxes a Workitem holds the most certain; the report has them all."""
 
 _UNITS = {"[hnsf'U]": "HU", "1": ""}
 
@@ -87,6 +91,8 @@ def statements_of(pipeline: Pipeline, findings: Findings, remarks: Collection[st
             if len(found) > FRAMES_TOLD_MAX:
                 found = tuple(sorted((item.found for item in best_frames(output, found)), key=lambda item: item.frame))
             said += [of_class(output, item) for item in found]
+        elif isinstance(output, RegionOutput):
+            said += of_boxes(output, findings.boxed(output.region, output.least))
     return tuple(said)
 
 
@@ -106,6 +112,20 @@ def of_class(output: ClassOutput, found: Classification) -> Statement:
     option = output.option(found.value)
     assert option is not None, "findings are checked before"
     return Statement(output.classification, output.label, option.label, certainty=found.certainty, frame=found.frame)
+
+
+def of_boxes(output: RegionOutput, found: Sequence[Region]) -> list[Statement]:
+    """How many boxes there are, then each in words: how long its longest edge is, and where its middle lies (LPS)."""
+    boxes = f"{len(found)} box{'' if len(found) == 1 else 'es'}" if found else "no box"
+    said = [Statement(output.region, output.label, f"{boxes} at a certainty of {percent(output.least)} or more")]
+    for item in found[:BOXES_TOLD_MAX]:
+        place = ", ".join(
+            f"{ends[value < 0]} {abs(value):.0f}"
+            for ends, value in zip(("LR", "PA", "SI"), item.centre_mm, strict=True)
+        )
+        text = f"longest edge of box {item.longest_mm:.1f} mm, middle at {place} mm ({percent(item.certainty)})"
+        said.append(Statement(output.region, output.label, text, certainty=item.certainty))
+    return said
 
 
 def flag(output: ScoreOutput, value: float, remarks: Collection[str]) -> bool | None:

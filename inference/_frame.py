@@ -38,14 +38,18 @@ def pack_header(magic: bytes, header: Mapping[str, Any]) -> bytes:
 
 
 def unpack_header(
-    magic: bytes, content: memoryview, error: type[BadInput], keys: frozenset[str]
+    magic: bytes,
+    content: memoryview,
+    error: type[BadInput],
+    keys: frozenset[str],
+    further: frozenset[str] = frozenset(),
 ) -> tuple[dict[str, Any], int]:
     """Read what `pack_header` wrote.
 
     Returns
     -------
     tuple
-        The header, whose members are exactly `keys`, and the offset of the raw content.
+        The header, whose members are `keys`, each, and any of `further`; and the offset of the raw content.
 
     Raises
     ------
@@ -68,7 +72,7 @@ def unpack_header(
         header = json.loads(text, parse_constant=_refuse, object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         raise error("its header is not JSON") from None
-    if not isinstance(header, dict) or set(header) != keys:
+    if not isinstance(header, dict) or not keys <= set(header) <= keys | further:
         raise error("members of its header are missing or unknown")
     return header, offset
 

@@ -55,7 +55,16 @@ class _Module:
         try:
             with torch.inference_mode(), torch.jit.optimized_execution(False):
                 answer = self._module(torch.from_numpy(inputs).to(self._device))
-                array: Array = answer.float().cpu().numpy()
+                array: Array = _laid_out(answer).float().cpu().numpy()
         finally:
             torch.set_num_threads(1)
         return array
+
+
+def _laid_out(answer: Any) -> Any:
+    """One tensor as it is; several (a detector's, by level) end to end, axes (batch, value, 1, 1, 1)."""
+    if isinstance(answer, torch.Tensor):
+        return answer
+    listed = [item for part in answer.values() for item in part] if isinstance(answer, dict) else list(answer)
+    flat = torch.cat([item.flatten(1) for item in listed], dim=1)
+    return flat[..., None, None, None]

@@ -3,7 +3,8 @@
 Container (`application/x-bithive-findings`): magic `BHFIND03`, header length (uint32, little-endian), JSON header
 {`masks`: [{`key`, `shape`: [z, y, x], `box`: [[z0, z1], [y0, y1], [x0, x1]], `size_bytes`}], `measurements`: [{`key`,
 `value`, `unit`, `mask`}], `scores`: [{`key`, `value`}], `labels`: null or {`shape`, `box`, `dtype`, `keys`, `chunks`:
-[size_bytes]}, `maps`: [{`key`, `shape`, `box`, `chunks`}], `classes`: [{`key`, `frame`, `value`, `certainty`}]}, blanks
+[size_bytes]}, `maps`: [{`key`, `shape`, `box`, `chunks`}], `classes`: [{`key`, `frame`, `value`, `certainty`}]; and where there are
+boxes `regions`: [{`key`, `number`, `centre_mm`, `size_mm`, `certainty`}]}, blanks
 up to a multiple of 64 bytes, then for each mask its box as packed bits (C order, most significant bit first) compressed
 by zlib, one after the other, then the label map's box in slabs of 32 planes (the last one has what is left), each as its
 little-endian labels in C order compressed by zlib, then each map's box in slabs of 4 planes of little-endian float32.
@@ -25,13 +26,15 @@ from bithive.limits import (
     FINDINGS_ITEMS_MAX,
     FINDINGS_MAPS_MAX,
     FINDINGS_MEASUREMENTS_MAX,
+    FINDINGS_REGIONS_MAX,
     FINDINGS_VOXELS_MAX,
     VOLUME_AXIS_VOXELS_MAX,
 )
-from inference import _labelmap, _mask, _scalarmap
+from inference import _labelmap, _mask, _region, _scalarmap
 from inference._frame import extent_of, key_of, members, number, pack_header, rows, unpack_header, whole
 from inference._labelmap import LabelMap
 from inference._mask import Mask, bounding_box
+from inference._region import Region
 from inference._scalarmap import ScalarMap
 from inference.errors import BadFindings
 
@@ -41,6 +44,7 @@ __all__ = [
     "LabelMap",
     "Mask",
     "Measurement",
+    "Region",
     "ScalarMap",
     "Score",
     "announced_shapes",
@@ -50,6 +54,8 @@ __all__ = [
 MAGIC = b"BHFIND03"
 
 _KEYS = frozenset({"masks", "measurements", "scores", "labels", "maps", "classes"})
+_REGIONS = frozenset({"regions"})
+"""Written only where there are some: containers without are what they were."""
 _UNIT = re.compile(r"[!-~]{1,16}")
 _SHAPE_MAX = (VOLUME_AXIS_VOXELS_MAX,) * 3
 
@@ -124,12 +130,12 @@ class Classification:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Findings:
-    """Masks, measurements, scores, at most one label map, maps and classifications of one Attempt.
+    """Masks, measurements, scores, at most one label map, maps, classifications and boxes of one Attempt.
 
     Raises
     ------
     BadFindings
-        If two of a kind share a key (of classifications: key and frame), a mask has the key of a structure of the label
+        If two of a kind share a key (of classifications: key and frame; of boxes: key and number), a mask has the key of a structure of the label
         map, a measurement names neither a mask nor a structure, or there are too many.
     """
 
@@ -139,6 +145,7 @@ class Findings:
     labels: LabelMap | None = None
     maps: tuple[ScalarMap, ...] = ()
     classes: tuple[Classification, ...] = ()
+    regions: tuple[Region, ...] = ()
 
     def __post_init__(self) -> None:
         kinds: tuple[tuple[list[object], int], ...] = (
@@ -147,6 +154,7 @@ class Findings:
             ([item.key for item in self.scores], FINDINGS_ITEMS_MAX),
             ([item.key for item in self.maps], FINDINGS_MAPS_MAX),
             ([(item.key, item.frame) for item in self.classes], FINDINGS_CLASSES_MAX),
+            ([(item.key, item.number) for item in self.regions], FINDINGS_REGIONS_MAX),
         )
         for names, count_max in kinds:
             if len(names) > count_max or len(set(names)) != len(names):
@@ -197,6 +205,11 @@ class Findings:
         """The classifications of that key, in the order of their frames."""
         return tuple(sorted((item for item in self.classes if item.key == key), key=lambda item: item.frame))
 
+    def boxed(self, key: str, least: float = 0.0) -> tuple[Region, ...]:
+        """The boxes of that key that are at least so certain, the most certain first."""
+        found = (item for item in self.regions if item.key == key and item.certainty >= least)
+        return tuple(sorted(found, key=lambda item: (-item.certainty, item.number)))
+
     def to_bytes(self) -> bytes:
         """The container: each mask cut to its bounding box, as packed bits; label map and maps cut to theirs, in slabs."""
         packed = [mask.pack() for mask in self.masks]
@@ -215,6 +228,7 @@ class Findings:
                 {"key": item.key, "frame": item.frame, "value": item.value, "certainty": float(item.certainty)}
                 for item in self.classes
             ],
+            **({"regions": [item.pack() for item in self.regions]} if self.regions else {}),
         }
         slabs = [chunk for _, of_map in maps for chunk in of_map]
         return b"".join((pack_header(MAGIC, header), *(bits for _, bits in packed), *chunks, *slabs))
@@ -240,7 +254,7 @@ class Findings:
         view = memoryview(content).cast("B")
         if len(view) > FINDINGS_BYTES_MAX:
             raise BadFindings("it is longer than findings may be", size_bytes_max=FINDINGS_BYTES_MAX)
-        header, offset = unpack_header(MAGIC, view, BadFindings, _KEYS)
+        header, offset = unpack_header(MAGIC, view, BadFindings, _KEYS, _REGIONS)
         listed = [_mask.check_row(row, shape_max) for row in rows(header["masks"], FINDINGS_ITEMS_MAX, BadFindings)]
         labels = None if header["labels"] is None else _labelmap.check_row(header["labels"], shape_max)
         announced = [
@@ -264,7 +278,8 @@ class Findings:
         if offset != len(view):
             raise BadFindings("something follows its end")
         measured, scores = _measurements(header["measurements"]), _scores(header["scores"])
-        return cls(tuple(masks), measured, scores, label_map, tuple(maps), _classes(header["classes"], shape_max[0]))
+        classes, regions = _classes(header["classes"], shape_max[0]), _region.unpack(header.get("regions", []))
+        return cls(tuple(masks), measured, scores, label_map, tuple(maps), classes, regions)
 
 
 def announced_shapes(content: bytes | bytearray | memoryview) -> list[tuple[int, int, int]]:
@@ -275,7 +290,7 @@ def announced_shapes(content: bytes | bytearray | memoryview) -> list[tuple[int,
     BadFindings
         If the header is not one of Findings.
     """
-    header, _ = unpack_header(MAGIC, memoryview(content).cast("B"), BadFindings, _KEYS)
+    header, _ = unpack_header(MAGIC, memoryview(content).cast("B"), BadFindings, _KEYS, _REGIONS)
     listed = [_mask.check_row(row, _SHAPE_MAX)[0] for row in rows(header["masks"], FINDINGS_ITEMS_MAX, BadFindings)]
     if header["labels"] is not None:
         listed.append(_labelmap.check_row(header["labels"], _SHAPE_MAX)[0])

@@ -92,6 +92,8 @@ def predict(bundle: Bundle, shape: Sequence[int], spacing_mm: Sequence[float], i
     if bundle.form != "zoo":
         return Prediction(held | _own(bundle, voxels))
     try:
+        if bundle.regions:
+            return Prediction(held | _detector(bundle, (x, y, z), spacing_mm))
         return Prediction(held | _zoo(bundle, (x, y, z), spacing_mm))
     except BitHiveError:
         return Prediction(held | {"running": _UNKNOWN * voxels})
@@ -180,6 +182,26 @@ def _zoo(bundle: Bundle, size: Size, spacing_mm: Sequence[float]) -> dict[str, i
         + on_grid
         + labelling_bytes(grid, plan.windows, channels, interpolate=answer.interpolate),
         "finishing": image + labels + on_grid + max(*worked, _encoded(labels)),
+    }
+
+
+def _detector(bundle: Bundle, size: Size, spacing_mm: Sequence[float]) -> dict[str, int]:
+    """Of a detector: image twice, filled up; the network's maps for what it is given at once; its answer over all of it."""
+    from inference.zoo_detector import detector_plan_of
+    from models.detector import parts_of
+
+    plan = detector_plan_of(parts_of(bundle.inference()))
+    grid, most = _grid(plan.preparation, size, spacing_mm)
+    given, padded = plan.at_once(grid), plan.padded(grid)
+    window = max(1, math.prod(plan.window))
+    row = next(iter(bundle.extension["networks"].values()))
+    answer = int(row.get("output_channels", 0)) * sum(
+        math.prod(plan.level(tuple(map(max, padded, given)), number)) for number in range(len(plan.shapes))
+    )
+    return {
+        "activations": math.ceil(_activation(row) * math.prod(given) / window),
+        "preparing": 4 * most,
+        "running": 4 * (math.prod(grid) + 2 * math.prod(map(max, padded, given)) + 4 * answer),
     }
 
 

@@ -22,7 +22,9 @@ from inference.findings import Findings
 from inference.volume import Volume
 from inference.windows import Windows
 from inference.zoo import Wanted, ZooRun
+from inference.zoo_detector import DetectorRun, detector_plan_of
 from inference.zoo_plan import plan_of
+from models import detector
 from models.bundle import RULES, Bundle
 from models.resolve import WANTED, resolved
 
@@ -30,7 +32,7 @@ Progress = Callable[[str, float], None]
 
 _SHARE = {"preparing": 0.0, "locating": 0.1, "segmenting": 0.3, "measuring": 0.8}
 _PLAIN_PARTS = ("preprocessing", "inferer", "postprocessing")
-_FOUND = ("masks", "measurements", "scores", "labels", "maps", "classes")
+_FOUND = ("masks", "measurements", "scores", "labels", "maps", "classes", "regions")
 _BATCH_AXES = {3: 2, 4: 0, 5: 0}
 _COPIES = 2
 
@@ -210,6 +212,8 @@ def _load_zoo(
 ) -> LoadedBundle:
     """The network may lie there in several forms: the first that an engine of this node can run is taken."""
     config = bundle.inference()
+    if bundle.regions:
+        return _load_detector(bundle, weights, choice)
     parts = resolved(config, _PLAIN_PARTS)
     plan = plan_of(parts)
     absent: EngineAbsent | None = None
@@ -227,6 +231,22 @@ def _load_zoo(
         network = _warm(engine, file, shape)
         return LoadedBundle(engine, ZooRun(plan, network, wanted, shape), _memory_bytes(bundle, weights, [name]))
     raise absent or BundleRefused("the bundle declares no network")
+
+
+def _load_detector(
+    bundle: Bundle, weights: Mapping[str, Path], choice: Callable[[Mapping[str, NetworkFile]], Engine]
+) -> LoadedBundle:
+    """Its network is made for each size of image that it is given, and is not warmed: one run takes minutes."""
+    parts = detector.parts_of(bundle.inference())
+    made = detector_plan_of(parts)
+    name = next(iter(_declared(bundle)), "")
+    if tuple(_shape(bundle, name)) != (1, 1, *made.window):
+        raise BundleRefused("the bundle's network takes other windows than its inferer makes")
+    definition = parts["network_def"] if name.endswith(".safetensors") else None
+    file = NetworkFile.of(name, _pinned(bundle, weights, name), definition)
+    engine = choice({name: file})
+    run = DetectorRun(made, lambda shape: engine.network(file, shape), bundle.regions)
+    return LoadedBundle(engine, run, _memory_bytes(bundle, weights, [name]))
 
 
 def window_of(windows: Windows | None, shape: Sequence[int]) -> tuple[int, ...]:

@@ -76,8 +76,12 @@ def _load_tensors(file: NetworkFile, device: str) -> Any:
 def _defined(definition: Mapping[str, Any] | None) -> Any:
     """The module that an audited definition names, with weights that nobody trained."""
     name = (definition or {}).get("_target_")
-    if definition is None or name not in NETWORKS:
+    if definition is None or name not in {*NETWORKS, "RetinaNet"}:
         raise EngineFault("safetensors come without the definition of an allowed network")
+    if name == "RetinaNet":
+        from inference.retinanet import retina_net
+
+        return retina_net(definition)
     from monai.networks import blocks, nets
 
     home = nets if hasattr(nets, name) else blocks

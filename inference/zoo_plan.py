@@ -60,7 +60,7 @@ def plan_of(parts: Mapping[str, Any]) -> Plan:
     TransformUnsupported
         Naming the transform, or its option, that cannot be carried out exactly.
     """
-    preparation, image = _preparation(parts["preprocessing"])
+    preparation, image = preparation_of(parts["preprocessing"])
     answer = answer_of(_chain(parts["postprocessing"], "postprocessing"), image, parts["preprocessing"])
     if any(isinstance(step, Space | Resize) and step.nearest for step in preparation):
         answer = replace(answer, interpolate=False)
@@ -68,7 +68,8 @@ def plan_of(parts: Mapping[str, Any]) -> Plan:
     return Plan(preparation, _windows(parts["inferer"]), answer)
 
 
-def _preparation(part: Any) -> tuple[tuple[SpatialStep | IntensityStep, ...], str]:
+def preparation_of(part: Any) -> tuple[tuple[SpatialStep | IntensityStep, ...], str]:
+    """The steps of a preprocessing, and the key of its image. Raises `TransformUnsupported`."""
     given = _chain(part, "preprocessing")
     keys = {item.key() for item in given}
     if len(keys) != 1:

@@ -33,6 +33,7 @@ def _load(given: Given) -> None:
     given.leave(
         *("reader", "image_only", "ensure_channel_first", "meta_keys", "meta_key_postfix", "overwriting"),
         *("simple_keys", "prune_meta_pattern", "prune_meta_sep", "expanduser", "allow_missing_keys"),
+        "affine_lps_to_ras",
     )
 
 

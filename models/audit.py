@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bithive.errors import BitHiveError
-from models import derive, licence
+from models import derive, detector, licence
 from models.archive import NETWORK_SUFFIXES
 from models.audit_graph import audit_onnx, audit_safetensors
 from models.audit_pickle import audit_pickle
@@ -38,9 +38,10 @@ _READERS: Mapping[Kind, tuple[Callable[[Path], int], str]] = {
     "safetensors": (audit_safetensors, "tensors"),
     "checkpoint": (audit_pickle, "pickles"),
 }
+_BOXES = "a detector"
 # What a configuration names, in any target or expression, and what that means the bundle needs.
 _NEEDS: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("RetinaNet", "retinanet", "detection_inferer", "BoxTo", "ClipBox"), "a detector"),
+    (("RetinaNet", "retinanet", "detection_inferer", "BoxTo", "ClipBox"), _BOXES),
     (("DeepEdit", "DeepGrow", "Guidance", "Vista3d", "vista3d"), "points or classes that a reader clicks"),
     (("Diffusion", "Autoencoder", "VAE", "LatentDiffusion"), "a generator of images"),
 )
@@ -92,7 +93,7 @@ class Audit:
         The first, or None.
     networks
         The files to take, the preferred first.
-    version, licence, shape, structures
+    version, licence, shape, structures, regions
         As derived; of a refused bundle as far as the audit came.
     """
 
@@ -103,6 +104,7 @@ class Audit:
     licence: str = licence.UNKNOWN
     shape: derive.Shape | None = None
     structures: tuple[Structure, ...] = ()
+    regions: tuple[str, ...] = ()
 
     def to_json(self) -> list[dict[str, str]]:
         """The checks as plain values, for the manifest."""
@@ -120,7 +122,7 @@ def audit(folder: Path, judge: Judge = lambda _parts: None) -> Audit:
     folder
         With `configs/` and `models/`.
     judge
-        Says whether the parts can be carried out; `inference.zoo_plan.plan_of` where that may be imported.
+        Says whether the parts can be carried out; `inference.zoo_detector.carried_out` where that may be imported.
     """
     state = _State(folder, judge)
     checks: list[Check] = []
@@ -142,6 +144,7 @@ def audit(folder: Path, judge: Judge = lambda _parts: None) -> Audit:
         state.licence,
         state.shape,
         state.structures,
+        state.regions,
     )
 
 
@@ -161,6 +164,7 @@ class _State:
         self.licence = licence.UNKNOWN
         self.shape: derive.Shape | None = None
         self.structures: tuple[Structure, ...] = ()
+        self.regions: tuple[str, ...] = ()
 
 
 def _metadata(state: _State) -> Iterator[str]:
@@ -180,7 +184,8 @@ def _needs(state: _State) -> Iterator[str]:
     if not state.metadata:
         raise _NotReached
     words = " ".join(texts(state.config))
-    needed = [need for names, need in _NEEDS if any(name in words for name in names)]
+    known = detector.is_detector(state.config)
+    needed = [need for names, need in _NEEDS if any(name in words for name in names) and not (known and need == _BOXES)]
     rows = state.metadata["network_data_format"]
     inputs = rows.get("inputs") if isinstance(rows, Mapping) else None
     images = [row for row in inputs.values() if isinstance(row, Mapping)] if isinstance(inputs, Mapping) else []
@@ -233,8 +238,9 @@ def _parts(state: _State) -> Iterator[str]:
     if not state.metadata or not state.networks:
         raise _NotReached
     by_class = any(network.kind in {"safetensors", "checkpoint"} for network in state.networks)
-    found = resolved(state.config, WANTED if by_class else WANTED[1:])
-    if not by_class:
+    detects = detector.is_detector(state.config)
+    found = detector.parts_of(state.config) if detects else resolved(state.config, WANTED if by_class else WANTED[1:])
+    if not by_class and not detects:
         found["network_def"] = _plain(state.config.get("network_def"))
     for key in found:
         if not isinstance(found[key], dict) or "_target_" not in found[key]:
@@ -258,6 +264,10 @@ def _facts(state: _State) -> Iterator[str]:
     if not state.parts:
         raise _NotReached
     state.shape = derive.shape_of(state.metadata, state.parts)
+    if "detector" in state.parts:
+        state.regions = detector.classes_of(state.metadata, state.parts["network_def"]["num_classes"])
+        yield f"windows of {' x '.join(map(str, state.shape.window))}, boxes of {', '.join(state.regions)}"
+        return
     state.structures = derive.structures_of(state.metadata, state.parts)
     window = " x ".join(map(str, state.shape.window))
     yield f"windows of {window}, {len(state.structures)} structures"

@@ -153,6 +153,11 @@ class Bundle:
         """What each label of its label map stands for, by label; none for a bundle that finds masks."""
         return structures.from_rows(self.extension.get("findings", {}).get("structures", ()))
 
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Keys of what its boxes hold, in the order of the network's classes; none for a bundle that finds no boxes."""
+        return tuple(str(key) for key in self.extension.get("findings", {}).get("regions", ()))
+
     def inference(self) -> dict[str, Any]:
         """`configs/inference.json` (or `.yaml`, `.yml`): how the bundle runs. Raises `BadBundle`."""
         return read_inference(self.folder)
@@ -237,7 +242,7 @@ def _check_extension(bundle: Bundle) -> None:
         units = bundle.extension["work_units"]
         plain = all(type(units[key]) is int and units[key] >= 0 for key in ("base", "per_million_voxels"))
         complete = bool(bundle.engines) and bool(bundle.data_class) and bundle.reference_work_units(1) > 0
-        known = bundle.structures
+        known = bundle.structures or bundle.regions
     except (AttributeError, KeyError, TypeError, ValueError):
         raise BadBundle("what BitHive needs of the bundle is incomplete") from None
     by_rules = bundle.form != "zoo" and bundle.engines == (RULES,) and bundle.extension.get("networks") == {}

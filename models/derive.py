@@ -30,6 +30,9 @@ _WIDTHS = ("channels", "features", "filters", "init_filters", "feature_size", "n
 _WIDTH_UNKNOWN = 32
 _WIDTH_MAX = 512
 _ACTIVATION_BYTES_MIN = 32 << 20
+_DETECTOR_EDGES = 6
+_DETECTOR_MAPS = 80
+"""Float32 of each voxel of a detector's input that its network holds at once, measured (`docs/adr/0104-*`)."""
 _ENGINES: Mapping[str, Mapping[str, Any]] = {
     "torchscript": {
         "openvino": {"precision": "f32", "parity": PARITY},
@@ -59,6 +62,8 @@ class Shape:
         Channels of its first feature map.
     across
         The axis, 0 to 2 for x to z, that a network of two dimensions does not have; its window is one voxel thick there.
+    detects
+        Whether it answers with maps of boxes.
     """
 
     window: tuple[int, int, int]
@@ -67,6 +72,7 @@ class Shape:
     channels_out: int
     width: int
     across: int | None = None
+    detects: bool = False
 
     @property
     def input_shape(self) -> list[int]:
@@ -75,7 +81,9 @@ class Shape:
 
     @property
     def activation_bytes(self) -> int:
-        """By the rule above."""
+        """By the rule above; of a detector, whose maps are smaller than its image, what was measured."""
+        if self.detects:
+            return max(_ACTIVATION_BYTES_MIN, 4 * math.prod(self.window) * _DETECTOR_MAPS)
         maps = self.channels_in + _LEVELS * self.width + 2 * self.channels_out
         return max(_ACTIVATION_BYTES_MIN, 4 * math.prod(self.window) * maps)
 
@@ -104,6 +112,8 @@ def shape_of(metadata: Mapping[str, Any], parts: Mapping[str, Any]) -> Shape:
     BundleNeeds
         If the network has no fixed window of three axes, or of two and passes over slices.
     """
+    if "detector" in parts:
+        return _detector_shape(parts)
     image, answer = image_of(metadata), answer_of(metadata)
     inferer = parts["inferer"]
     size = inferer.get("roi_size") if inferer["_target_"] in _WINDOWED else image.get("spatial_shape")
@@ -114,6 +124,16 @@ def shape_of(metadata: Mapping[str, Any], parts: Mapping[str, Any]) -> Shape:
     channels = _channels(answer)
     overlap = _overlap(inferer.get("overlap", 0.25))
     return Shape(_window(size), overlap, 1, channels, _width(network, channels), across)
+
+
+def _detector_shape(parts: Mapping[str, Any]) -> Shape:
+    network, windows = parts["network_def"], parts["detector"].get("sliding_window_inferer", {})
+    kinds, classes = network.get("num_anchors"), network.get("num_classes")
+    if not isinstance(kinds, int) or not isinstance(classes, int) or not _is_count(kinds * classes, 1_024):
+        raise BadBundle("inference.json does not say how many anchors and classes the detector has")
+    overlap = _overlap(windows.get("overlap", 0.5))
+    channels = kinds * (classes + _DETECTOR_EDGES)
+    return Shape(_window(windows.get("roi_size")), overlap, 1, channels, _WIDTH_UNKNOWN, detects=True)
 
 
 def structures_of(metadata: Mapping[str, Any], parts: Mapping[str, Any]) -> tuple[Structure, ...]:
@@ -147,6 +167,7 @@ def extension_of(
     shape: Shape,
     structures: Sequence[Structure],
     licence: str,
+    regions: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The content of `configs/bithive.json`.
 
@@ -156,11 +177,13 @@ def extension_of(
         Format (`torchscript`, `onnx`, `safetensors`) of each network file, the preferred first.
     weights
         Declarations of the files, as `PinnedFile` reads them.
-    shape, structures, licence
-        As derived.
+    shape, structures, licence, regions
+        As derived; a detector has regions, the keys of what its boxes hold, and no structures.
     """
     kinds = ["onnx" if kind == "onnx" else "torchscript" for kind in files.values()]
     engines = dict(_ENGINES["onnx"]) if set(kinds) == {"onnx"} else dict(_ENGINES["torchscript"])
+    if regions:
+        engines = {"torch": {"precision": "f32"}}
     network = {
         "input_shape": shape.input_shape,
         "output_channels": shape.channels_out,
@@ -170,7 +193,10 @@ def extension_of(
         "data_class": DATA_CLASS,
         "engines": engines,
         "networks": dict.fromkeys(files, network),
-        "findings": {"structures": [asdict(item) for item in structures]},
+        "findings": {
+            "structures": [asdict(item) for item in structures],
+            **({"regions": list(regions)} if regions else {}),
+        },
         "work_units": shape.work_units,
         "weights": list(weights),
         "licence": licence,

@@ -104,6 +104,15 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
 """Pure functions that `evaluate` calls. Nodes have no CUDA as far as a configuration is concerned: the engine decides."""
 
 
+_DESCRIBED: Mapping[str, tuple[str, ...]] = {
+    "monai.networks.nets.resnet.resnet50": (),
+    "monai.apps.detection.networks.retinanet_network.resnet_fpn_feature_extractor": (
+        *("backbone", "spatial_dims", "pretrained_backbone", "returned_layers", "trainable_backbone_layers"),
+    ),
+}
+"""Makers of parts of a network, and the names of their arguments by place: a call is described, never made."""
+
+
 def evaluate(text: str, names: Mapping[str, str], reference: Reference) -> Any:
     """The value of an expression.
 
@@ -127,6 +136,33 @@ def evaluate(text: str, names: Mapping[str, str], reference: Reference) -> Any:
         return _Evaluator(names, references, reference).value(tree.body, 0)
     except (TypeError, ValueError, ArithmeticError, LookupError) as error:
         raise ExpressionRefused(f"an expression cannot be computed: {type(error).__name__}") from None
+
+
+def setting(text: str, names: Mapping[str, str], reference: Reference) -> tuple[str, str, dict[str, Any]]:
+    """What `@name.method(keyword=value, ...)` sets: the reference's name, the method's, and the values by keyword.
+
+    Nothing is called. Parameters as for `evaluate`.
+
+    Raises
+    ------
+    ExpressionRefused
+        If it is no such call, or a value is none that `evaluate` would give.
+    """
+    tree, references = expression(text)
+    call = tree.body
+    if not (
+        isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name)
+    ):
+        raise ExpressionRefused("an expression sets nothing by keywords")
+    holder, keywords = references.get(call.func.value.id), [item.arg for item in call.keywords if item.arg]
+    if holder is None or call.args or len(set(keywords)) != len(call.keywords):
+        raise ExpressionRefused("an expression sets nothing by keywords")
+    evaluator = _Evaluator(names, references, reference)
+    try:
+        values = {str(item.arg): evaluator.value(item.value, 0) for item in call.keywords}
+    except (TypeError, ValueError, ArithmeticError, LookupError) as error:
+        raise ExpressionRefused(f"an expression cannot be computed: {type(error).__name__}") from None
+    return holder, call.func.attr, values
 
 
 def parsed(text: str, mode: str) -> Any:
@@ -263,10 +299,22 @@ class _Evaluator:
 
     def _call(self, node: ast.Call, depth: int) -> Any:
         path = self._path(node.func)
+        if path is not None and path in _DESCRIBED:
+            return self._described(path, node, depth)
         function = _FUNCTIONS.get(path or "")
         if function is None or node.keywords or any(isinstance(item, ast.Starred) for item in node.args):
             raise ExpressionRefused("an expression calls what is not allowed here", name=str(path)[:100])
         return function(*(self.value(item, depth) for item in node.args))
+
+    def _described(self, path: str, node: ast.Call, depth: int) -> Any:
+        """A call as plain values: `_target_` and its arguments by name."""
+        keywords = [(item.arg, item.value) for item in node.keywords]
+        given = [*zip(_DESCRIBED[path], node.args, strict=False), *keywords]
+        names = [name for name, _ in given if name is not None and not name.startswith("_")]
+        if len(node.args) > len(_DESCRIBED[path]) or len(set(names)) != len(given):
+            raise ExpressionRefused("an expression describes a part of a network in another way than the zoo's")
+        made = {name: self.value(value, depth) for name, value in given if name is not None}
+        return {**made, "_target_": path.rpartition(".")[2]}
 
     def _path(self, node: ast.AST) -> str | None:
         if isinstance(node, ast.Name):

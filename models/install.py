@@ -158,7 +158,7 @@ def _write_facts(folder: Path, found: Audit, weights: list[dict[str, Any]]) -> N
     """`configs/bithive.json`; and `inference.json` where it came as YAML, so that no node reads that."""
     assert found.shape is not None, "an accepted bundle has a shape"
     kinds = {row["file"]: _format(network) for row, network in zip(weights, found.networks, strict=True)}
-    facts = derive.extension_of(kinds, weights, found.shape, found.structures, found.licence)
+    facts = derive.extension_of(kinds, weights, found.shape, found.structures, found.licence, found.regions)
     (folder / DERIVED).write_text(json.dumps(facts, indent=4) + "\n")
     if not (folder / INFERENCE).is_file():
         (folder / INFERENCE).write_text(json.dumps(read_inference(folder), indent=4) + "\n")

@@ -13,7 +13,7 @@ from typing import Any
 
 from models.errors import BadBundle, DirectiveRefused, ExpressionRefused
 from models.expression_audit import check, imported
-from models.expressions import GLOBALS, check_constant, evaluate
+from models.expressions import GLOBALS, check_constant, evaluate, setting
 from models.targets import DEVICE, check_target
 
 WANTED = ("network_def", "preprocessing", "inferer", "postprocessing")
@@ -59,6 +59,22 @@ def resolved(config: Mapping[str, Any], wanted: Sequence[str] = WANTED) -> dict[
     if any(part is _DROPPED for part in parts.values()):
         raise DirectiveRefused("inference.json disables a part that is needed")
     return {key: _copied(part) for key, part in parts.items()}
+
+
+def settings(config: Mapping[str, Any], key: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """What a list of `$@name.method(keyword=value)` sets: name, method and values of each. Nothing is called.
+
+    Raises
+    ------
+    ExpressionRefused, TargetRefused, DirectiveRefused
+        As `resolved`; and if the list holds anything else.
+    """
+    names = audited(config)
+    listed = config.get(key)
+    if not isinstance(listed, list) or not all(isinstance(text, str) and text.startswith("$") for text in listed):
+        raise ExpressionRefused("inference.json has no list of settings where one is expected")
+    resolver = _Resolver(config, names)
+    return [setting(text[1:], names, resolver.reference) for text in listed]
 
 
 def audited(config: Mapping[str, Any], wanted: Sequence[str] = WANTED) -> dict[str, str]:

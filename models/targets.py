@@ -25,7 +25,15 @@ NETWORKS = frozenset(
         *("HighResNet", "Convolution", "ResidualUnit"),
     }
 )
-WANTED = TRANSFORMS | INFERERS | NETWORKS
+DETECTION = frozenset(
+    {
+        *("RetinaNet", "RetinaNetDetector", "AnchorGeneratorWithAnchorShape", "ClipBoxToImaged"),
+        *("AffineBoxToWorldCoordinated", "ConvertBoxModed", "DeleteItemsd"),
+        "scripts.detection_inferer.RetinaNetInferer",
+    }
+)
+"""What a detector of boxes is made of; `models.detector` reads it. The zoo's own script is a word, never run."""
+WANTED = TRANSFORMS | INFERERS | NETWORKS | DETECTION
 INERT = frozenset(
     {
         *("Dataset", "CacheDataset", "SmartCacheDataset", "PersistentDataset", "LMDBDataset", "ThreadDataLoader"),
@@ -36,6 +44,7 @@ INERT = frozenset(
         *("DistributedSampler", "DistributedDataParallel", "HausdorffDistance", "SurfaceDistance", "DiceCELoss"),
         *("DiceLoss", "DiceFocalLoss", "EarlyStopHandler", "ToDeviced", "TopologyInstance", "DiNTS"),
         *("ThreadDataset", "IterableDataset", "GridPatchDataset", "DecathlonDataset"),
+        *("scripts.detection_saver.DetectionSaver", "scripts.evaluator.DetectionEvaluator"),
     }
 )
 DEVICE = "torch.device"
@@ -43,6 +52,7 @@ DEVICE = "torch.device"
 _HOMES = (
     *("monai.transforms.", "monai.inferers.", "monai.networks.nets.", "monai.networks.blocks.", "monai.data."),
     *("monai.handlers.", "monai.engines.", "monai.losses.", "monai.metrics."),
+    "monai.apps.detection.",
 )
 _SUFFIXES = ("Dict", "D")
 

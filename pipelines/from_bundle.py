@@ -10,6 +10,7 @@ from __future__ import annotations
 import colorsys
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from bithive.offer import DataClass, Urgency
 from models.bundle import Bundle
@@ -17,9 +18,20 @@ from models.errors import BadBundle
 from models.resolve import resolved
 from models.structures import Structure
 from pipelines import regions, weightings, words
-from pipelines.anatomy import Anatomy, anatomy
+from pipelines.anatomy import Anatomy, anatomy, local_code
 from pipelines.errors import ModalityUnserved, SeveralInputs, StructuresAbsent
-from pipelines.outputs import MILLILITRE, VOLUME, MeasurementOutput, Output, PreviewOutput, SegmentOutput
+from pipelines.outputs import (
+    LUNG,
+    MILLILITRE,
+    NODULE,
+    VOLUME,
+    Code,
+    MeasurementOutput,
+    Output,
+    PreviewOutput,
+    RegionOutput,
+    SegmentOutput,
+)
 from pipelines.plain import plain
 from pipelines.series import (
     CT_STORAGES,
@@ -50,6 +62,15 @@ _TOLD_BY = ("name", "task", "description", "intended_use", "image_classes")
 _TIMEOUT_S, _TIMEOUT_A_STRUCTURE_S = 300.0, 15.0
 _TEXT_MAX, _TITLE_MAX = 400, 64
 _ABBREVIATIONS = {"ct": "CT", "mr": "MR", "mri": "MRI", "t1": "T1", "t2": "T2"}
+_THIN_MM_MAX = 2.5
+_DETECTING_TIMEOUT_S = 3_600.0
+_BOXES_ARE = (
+    "Boxes around what looks like a lung nodule on CT, no segmentation; an edge is the box's, not the nodule's diameter. "
+    "Told from a certainty of 50 % by convention; finding none excludes no nodule. Not evaluated here."
+)
+BOX_LEAST = 0.5
+"""Certainty from which a box is told. No operating point was validated here."""
+BOX_EDGE: Code = local_code("box_edge", "Longest edge of bounding box")
 _GOLDEN = 0.618033988749895
 _COLOURS_APART = 24
 
@@ -70,6 +91,8 @@ def pipeline_of(bundle: Bundle, withheld: str = "") -> Pipeline:
         If it gives none.
     """
     modality = _modality(bundle)
+    if bundle.regions:
+        return _detecting(bundle, modality, withheld)
     if not bundle.structures:
         raise StructuresAbsent
     found = [(structure, anatomy(structure.key, structure.name)) for structure in bundle.structures]
@@ -85,6 +108,32 @@ def pipeline_of(bundle: Bundle, withheld: str = "") -> Pipeline:
         urgency=Urgency.MEDIUM,
         timeout_s=_TIMEOUT_S + _TIMEOUT_A_STRUCTURE_S * len(found),
         intended_use=f"{RESEARCH_USE} {plain(bundle.metadata.get('intended_use'), _TEXT_MAX) or NOT_SAID}",
+        withheld=withheld,
+    )
+
+
+def _detecting(bundle: Bundle, modality: str, withheld: str) -> Pipeline:
+    """The task of a detector: its boxes on thin slices of the region that its metadata names. Only lung nodules have codes."""
+    shown = regions.named(f"{bundle.name} {_text(bundle)}")
+    if modality != "CT" or bundle.regions != ("nodule",) or "chest" not in shown or shown == regions.WHOLE_BODY:
+        raise StructuresAbsent
+    title = _title(bundle)
+    selector = _selector(bundle, modality, shown)
+    said = plain(bundle.metadata.get("intended_use"), _TEXT_MAX) or NOT_SAID
+    return Pipeline(
+        name=bundle.name,
+        title=title,
+        bundle=bundle.name,
+        bundle_version=bundle.version,
+        selector=replace(selector, spacing_mm_max=_THIN_MM_MAX),
+        outputs=(
+            RegionOutput("nodule", "Lung nodule", NODULE, LUNG, BOX_LEAST, BOX_EDGE),
+            PreviewOutput(title=f"{title}, preview"[:_TITLE_MAX]),
+        ),
+        data_class=DataClass.P3,
+        urgency=Urgency.MEDIUM,
+        timeout_s=_DETECTING_TIMEOUT_S,
+        intended_use=f"{RESEARCH_USE} {_BOXES_ARE} {said}",
         withheld=withheld,
     )
 

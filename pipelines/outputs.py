@@ -39,6 +39,7 @@ TISSUE = Code("85756007", "SCT", "Tissue")
 LEFT, RIGHT = Code("7771000", "SCT", "Left"), Code("24028007", "SCT", "Right")
 VOLUME = Code("118565006", "SCT", "Volume")
 MILLILITRE = Code("mL", "UCUM", "milliliter")
+MILLIMETRE = Code("mm", "UCUM", "millimeter")
 BRAIN = Code("12738006", "SCT", "Brain")
 ATTENUATION = Code("112031", "DCM", "Attenuation Coefficient")
 HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
@@ -46,6 +47,7 @@ PERCENT = Code("%", "UCUM", "Percent")
 UNITY = Code("1", "UCUM", "no units")
 MEAN, MEDIAN = Code("373098007", "SCT", "Mean"), Code("373099004", "SCT", "Median")
 STANDARD_DEVIATION = Code("386136009", "SCT", "Standard Deviation")
+NODULE, LUNG = Code("27925004", "SCT", "Nodule"), Code("39607008", "SCT", "Lung")
 CERTAINTY = Code("111012", "DCM", "Certainty of Finding")
 ARTIFICIAL_INTELLIGENCE = Code("123110", "DCM", "Artificial Intelligence")
 MORPHOLOGICAL_OPERATIONS = Code("123104", "DCM", "Morphological Operations")
@@ -265,6 +267,36 @@ class MapOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class RegionOutput:
+    """Boxes that become groups of TID 1411 (PS3.16), each with its faces as a Volume Surface: no segmentation.
+
+    Attributes
+    ----------
+    region
+        Key of the boxes in the Findings.
+    label
+        For people.
+    finding, finding_site
+        What a box holds, and where.
+    least
+        Certainty that a box must have to be told; a convention, unless the pipeline says whom it was validated on.
+    edge
+        Name of the length of a box's longest edge, in mm: of the box, not of what it holds.
+    """
+
+    region: str
+    label: str
+    finding: Code
+    finding_site: Code
+    least: float
+    edge: Code
+
+    def __post_init__(self) -> None:
+        assert 0.0 <= self.least <= 1.0, "a certainty is within 0 and 1"
+        assert 0 < len(self.label) <= _LO_MAX, "a label is short"
+
+
+@dataclass(frozen=True, slots=True)
 class KeyImageOutput:
     """The best frame of each class as a Key Object Selection document (PS3.3 A.35.4).
 
@@ -302,4 +334,13 @@ class PreviewOutput:
     title: str
 
 
-Output = SegmentOutput | MeasurementOutput | ScoreOutput | ClassOutput | MapOutput | KeyImageOutput | PreviewOutput
+Output = (
+    SegmentOutput
+    | MeasurementOutput
+    | ScoreOutput
+    | ClassOutput
+    | MapOutput
+    | RegionOutput
+    | KeyImageOutput
+    | PreviewOutput
+)

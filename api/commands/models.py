@@ -43,9 +43,9 @@ def catalog() -> Catalog:
 
 def judge() -> Judge:
     """Says whether what a bundle declares can be carried out on a node."""
-    from inference.zoo_plan import plan_of
+    from inference.zoo_detector import carried_out
 
-    return plan_of
+    return carried_out
 
 
 def pull_shown(

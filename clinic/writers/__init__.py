@@ -16,6 +16,7 @@ from pipelines.outputs import (
     MeasurementOutput,
     Output,
     PreviewOutput,
+    RegionOutput,
     ScoreOutput,
     SegmentOutput,
 )
@@ -67,13 +68,13 @@ def write(source: Source, findings: Findings, context: Context, there: Collectio
 
 def _reported(
     outputs: Sequence[Output], findings: Findings, there: Collection[str]
-) -> list[MeasurementOutput | ScoreOutput | ClassOutput]:
-    """What the report has groups of, in the declared order: measurements of what is there, scores, classifications."""
+) -> list[MeasurementOutput | ScoreOutput | ClassOutput | RegionOutput]:
+    """What the report has groups of, in the declared order: measurements of what is there, scores, classifications, boxes."""
     taken = {item.key for item in findings.measurements}
     measured = {item.measurement for item in written_measurements(outputs, there)} & taken
     return [
         item
         for item in outputs
         if (isinstance(item, MeasurementOutput) and item.measurement in measured)
-        or isinstance(item, ScoreOutput | ClassOutput)
+        or isinstance(item, ScoreOutput | ClassOutput | RegionOutput)
     ]

@@ -24,7 +24,7 @@ from clinic.writers.context import Context, Written, coded, file_of, stamp
 from clinic.writers.seg_layers import Layers
 from clinic.writers.source import Source
 from inference.findings import Findings
-from pipelines.outputs import Code, MeasurementOutput, PreviewOutput, SegmentOutput
+from pipelines.outputs import Code, MeasurementOutput, PreviewOutput, RegionOutput, SegmentOutput
 
 SECONDARY_CAPTURE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
 STAMP = "NOT FOR DIAGNOSIS"
@@ -58,7 +58,12 @@ def write(
     """
     remarks = remarks_of(context.pipeline, source.age_years)
     stamped = f"{STAMP}, {OUTSIDE}" if remarks else STAMP
-    said = statements_of(context.pipeline, findings, remarks)
+    boxed = {item.region for item in context.pipeline.outputs if isinstance(item, RegionOutput)}
+    said = [
+        item
+        for item in statements_of(context.pipeline, findings, remarks)
+        if item.key not in boxed or item.certainty is None
+    ]
     if source.volume.planar:
         shown = sc_planar.draw(stamped, output, context.pipeline, said, measured, source, findings)
     else:

@@ -16,19 +16,20 @@ from pydicom.dataset import Dataset
 
 from bithive import __version__
 from clinic.refusals import REMARKS
-from clinic.statements import remarks_of
+from clinic.statements import of_boxes, remarks_of
 from clinic.writers import sr_groups
 from clinic.writers.context import MANUFACTURER, Context, Written, coded, file_of, restamp, stamp
 from clinic.writers.source import Source, evidence_of
 from inference.findings import Findings
-from pipelines.outputs import ClassOutput, Code, MeasurementOutput, ScoreOutput, SegmentOutput
+from pipelines.outputs import ClassOutput, Code, MeasurementOutput, RegionOutput, ScoreOutput, SegmentOutput
 
 COMPREHENSIVE_3D_SR = "1.2.840.10008.5.1.4.1.1.88.34"
+_BOXES = "A box is no segmentation, its edges are no diameters, and finding none excludes nothing."
 _QUALITATIVE = Code("C0034375", "UMLS", "Qualitative Evaluations")
 
 
 def write(
-    outputs: Sequence[MeasurementOutput | ScoreOutput | ClassOutput],
+    outputs: Sequence[MeasurementOutput | ScoreOutput | ClassOutput | RegionOutput],
     segments: Sequence[SegmentOutput],
     seg: Written | None,
     source: Source,
@@ -61,9 +62,15 @@ def write(
     groups += sr_groups.of_classes(
         [item for item in outputs if isinstance(item, ClassOutput)], source, findings, context
     )
+    boxed = [item for item in outputs if isinstance(item, RegionOutput)]
+    groups += sr_groups.of_regions(boxed, source, findings, context)
+    counted = [
+        _text(f"{item.label}: {of_boxes(item, findings.boxed(item.region, item.least))[0].text}. {_BOXES}")
+        for item in boxed
+    ]
     planar = any(not isinstance(item, MeasurementOutput) for item in outputs) or (whole and not seg)
     evidence = ([_evidence(seg, source)] if seg else []) + (evidence_of(source) if planar else [])
-    return _report(groups, [*_absences(absent), *_remarks(remarks)], evidence, source, context)
+    return _report(groups, [*counted, *_absences(absent), *_remarks(remarks)], evidence, source, context)
 
 
 def write_absent(segments: Sequence[SegmentOutput], source: Source, context: Context) -> Written:

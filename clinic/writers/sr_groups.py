@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from clinic.geometry import SourcePlane
+from clinic.refusals import FindingsRefused
 from clinic.statements import OUTSIDE_POPULATION, flag
 from clinic.writers.context import MANUFACTURER, Context, Written
 from clinic.writers.source import Source
-from inference.findings import Classification, Findings
+from inference.findings import Classification, Findings, Region
 from pipelines.anatomy import LOCAL_SCHEME
 from pipelines.outputs import (
     CERTAINTY,
+    MILLIMETRE,
     PERCENT,
     ClassOutput,
     Code,
     MeasurementOutput,
+    RegionOutput,
     ScoreOutput,
     SegmentOutput,
 )
@@ -111,6 +114,21 @@ def of_classes(outputs: Sequence[ClassOutput], source: Source, findings: Finding
         for output in outputs
         for found in findings.classified(output.classification)
     ]
+
+
+def of_regions(outputs: Sequence[RegionOutput], source: Source, findings: Findings, context: Context) -> list[Any]:
+    """One group for each box (TID 1411): its lower and upper face as Volume Surface, longest edge, certainty.
+
+    Raises
+    ------
+    FindingsRefused
+        If there are boxes, and the images state no frame of reference in which a box could lie.
+    """
+    made = algorithm(context)
+    told = [(output, item) for output in outputs for item in findings.boxed(output.region, output.least)]
+    if told and not source.frame_of_reference_uid:
+        raise FindingsRefused("there are boxes, and the images state no frame of reference")
+    return [_of_region(output, item, made, source, context) for output, item in told]
 
 
 def images_of(source: Source) -> list[_Image]:
@@ -229,6 +247,39 @@ def _of_frame(output: ClassOutput, found: Classification, plane: SourcePlane, ma
         measurements=[Measurement(code(CERTAINTY), rounded(100.0 * found.certainty), code(PERCENT))],
         qualitative_evaluations=[QualitativeEvaluation(code(output.name), code(option.code))],
         source_images=[SourceImageForMeasurementGroup(plane.row.sop_class, plane.row.sop_uid, frames)],
+    )
+
+
+def _of_region(output: RegionOutput, found: Region, made: Any, source: Source, context: Context) -> Any:
+    import numpy as np
+    from highdicom.sr import (
+        FindingSite,
+        Measurement,
+        SourceSeriesForSegmentation,
+        TrackingIdentifier,
+        VolumeSurface,
+        VolumetricROIMeasurementsAndQualitativeEvaluations,
+    )
+
+    (x0, y0, z0), (x1, y1, z1) = found.corners_mm
+    around = ((x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0))
+    surface = VolumeSurface(
+        "POLYGON",
+        [np.array([(x, y, z) for x, y in around]) for z in (z0, z1)],
+        source.frame_of_reference_uid,
+        source_series=SourceSeriesForSegmentation(source.head.series_uid),
+    )
+    uid = context.uids.uid(f"track.{output.region}.{found.number}")
+    return VolumetricROIMeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(uid, f"{output.label}, box {found.number}"),
+        referenced_volume_surface=surface,
+        finding_type=code(output.finding),
+        finding_sites=[FindingSite(code(output.finding_site))],
+        algorithm_id=made,
+        measurements=[
+            Measurement(code(output.edge), rounded(found.longest_mm), code(MILLIMETRE)),
+            Measurement(code(CERTAINTY), rounded(100.0 * found.certainty), code(PERCENT)),
+        ],
     )
 
 
