@@ -17,7 +17,7 @@ from bithive.log import get
 from bithive.offer import Urgency
 from bithive.outbox import Event, Relay
 from bithive.settings import Settings
-from clinic import judging, offering, taking
+from clinic import judging, offering, taking, together
 from clinic.archive import Archive
 from clinic.errors import SeriesAbsent
 from clinic.headers import input_digest
@@ -151,7 +151,11 @@ class Flow:
         if not rows:
             raise SeriesAbsent
         pipeline, _ = self._means.pipeline(item)
-        again = judging.schedule(self._means, pipeline, rows[0], input_digest(rows))
+        if item.inputs:
+            inputs = together.again(self._means, item)
+            again = judging.schedule_together(self._means, pipeline, rows[0], inputs)
+        else:
+            again = judging.schedule(self._means, pipeline, rows[0], input_digest(rows))
         before = item.changed(self._means.clock.now_ms(), superseded_by=again.workitem_id)
         self._means.store.commit(
             Change((before, again), (), (self._means.event(again, Kind.MATCHED, repeats=workitem_id),))

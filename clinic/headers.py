@@ -94,6 +94,7 @@ def series_header(rows: Sequence[InstanceRow]) -> SeriesHeader:
         patient_age_years=age_years(head),
         contrast=bool(text(head, "00180010") or values(head, "00180012")),
         plane=_plane(planes[0]) if planes else "",
+        frame_of_reference_uid=text(head, "00200052"),
     )
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from bithive.outbox import Event
-from clinic import completeness
+from clinic import completeness, together
 from clinic.errors import SeriesAbsent
 from clinic.headers import geometry_refusal, input_digest, series_header
 from clinic.instance import InstanceRow
 from clinic.means import Means
 from clinic.refusals import StaleWorkitem, Superseded
-from clinic.workitem import Duty, State, Workitem
+from clinic.workitem import Duty, InputSeries, State, Workitem
 from clinic.workitem_store import Change, Kind, SeriesWatch, StudyEvent, Which
 from pipelines.match import match, why_not
 from pipelines.series import SeriesHeader
@@ -96,35 +97,69 @@ def schedule(means: Means, pipeline: Pipeline, row: InstanceRow, digest: str) ->
     )
 
 
+def schedule_together(means: Means, pipeline: Pipeline, row: InstanceRow, inputs: tuple[InputSeries, ...]) -> Workitem:
+    """A new Workitem for several series, `row` being of the principal one; not stored yet."""
+    return replace(schedule(means, pipeline, row, together.digest_of(inputs)), inputs=inputs)
+
+
 def _settle(means: Means, watch: SeriesWatch, rows: Sequence[InstanceRow], header: SeriesHeader | None) -> None:
     """One transaction: the series is judged, its Workitems are there, older ones are superseded."""
     digest = input_digest(rows) if rows else ""
-    if digest and digest == watch.input_digest:
-        means.store.commit(Change(series=(replace(watch, pending=False),)))
-        return
     offered = means.repertoire().pipelines
+    if digest and digest == watch.input_digest:
+        _settle_unchanged(means, watch, rows, header, offered)
+        return
     matches = match([header], offered) if header else []
     made = {item.pipeline.name: schedule(means, item.pipeline, rows[0], digest) for item in matches}
+    alone = bool(made)
+    study = together.look(means, watch, rows, header, offered.values())
+    made |= {name: schedule_together(means, offered[name], row, inputs) for name, (row, inputs) in study.wanted.items()}
     unmatched = {
         name: why_not(header, pipeline) or ""
         for name, pipeline in sorted(offered.items())
-        if header and name not in made
-    }
+        if header and name not in made and not pipeline.further
+    } | study.unmatched
     geometry = (geometry_refusal(rows) or "") if header and not header.gap_free else ""
     judged = replace(watch, pending=False, input_digest=digest, unmatched=unmatched, geometry=geometry)
     which = Which(watch.institution, watch.study_uid, watch.series_uid)
-    older, events = _superseded(means, means.store.find(which), made, Superseded.code if rows else SeriesAbsent.code)
+    known = [item for item in means.store.find(which) if not item.inputs] + study.touched
+    older, events = _superseded(means, known, made, Superseded.code if rows else SeriesAbsent.code)
     if not made and header:
-        events.append(_unmatched(means, judged))
+        events.append(_unmatched(means, judged, study.open))
     corrected = {"corrected": ", ".join(header.corrections)} if header and header.corrections else {}
     events += [means.event(item, Kind.MATCHED, **corrected) for item in made.values()]
-    means.store.commit(Change((*older, *made.values()), (judged,), tuple(events)))
-    if made:
+    watches = (judged, *study.joined.values())
+    means.store.commit(Change((*older, *made.values()), watches, tuple(events)))
+    if alone:
         means.volumes.note(watch.institution, watch.series_uid, rows)
 
 
-def _unmatched(means: Means, judged: SeriesWatch) -> StudyEvent:
-    detail = {"series_uid": judged.series_uid, "reasons": judged.unmatched, "geometry": judged.geometry}
+def _settle_unchanged(
+    means: Means,
+    watch: SeriesWatch,
+    rows: Sequence[InstanceRow],
+    header: SeriesHeader | None,
+    offered: Mapping[str, Pipeline],
+) -> None:
+    """The same images came again: nothing is new but that another series may have waited for this one."""
+    study = together.look(means, watch, rows, header, offered.values())
+    made = {name: schedule_together(means, offered[name], row, inputs) for name, (row, inputs) in study.wanted.items()}
+    known = [item for item in study.touched if item.pipeline in made]
+    older, events = _superseded(means, known, made, Superseded.code)
+    events += [means.event(item, Kind.MATCHED) for item in made.values()]
+    left = {name: code for name, code in watch.unmatched.items() if name not in made}
+    watches = (replace(watch, pending=False, unmatched=left), *study.joined.values())
+    means.store.commit(Change((*older, *made.values()), watches, tuple(events)))
+
+
+def _unmatched(means: Means, judged: SeriesWatch, missing: Mapping[str, Sequence[str]]) -> StudyEvent:
+    detail: dict[str, Any] = {
+        "series_uid": judged.series_uid,
+        "reasons": judged.unmatched,
+        "geometry": judged.geometry,
+    }
+    if missing:
+        detail["missing"] = {name: ", ".join(roles) for name, roles in missing.items()}
     return StudyEvent(judged.institution, judged.study_uid, Kind.UNMATCHED, means.clock.now_ms(), detail)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bithive.clock import Clock
 from bithive.ids import Ids
@@ -13,10 +13,12 @@ from clinic.archive import Archive
 from clinic.intake import Intake
 from clinic.network import Network
 from clinic.refusals import NetworkUnreachable, StaleWorkitem
+from clinic.stacking import stacked
 from clinic.volumes import Volumes
 from clinic.workitem import Workitem
 from clinic.workitem_store import Change, Kind, StudyEvent, WorkitemStore
 from clinic.writers.source import Source
+from inference.volume import Volume, VolumeSet
 from models.bundle import Bundle
 from models.errors import BundleAbsent
 from pipelines.catalog import Repertoire
@@ -74,12 +76,29 @@ class Means:
         return pipeline, bundle
 
     def source(self, item: Workitem) -> Source:
-        """The series of a Workitem with its Volume: of a planar one, those views that its pipeline takes.
+        """The series of a Workitem with its Volume: of a planar one, those views that its pipeline takes; of several, the
+        principal one, which findings belong to.
 
         Raises as `pipeline` and `clinic.volumes.Volumes.source`.
         """
         views = self.pipeline(item)[0].selector.image_views
-        return self.volumes.source(item.institution, item.series_uid, item.input_digest, views)
+        if not item.inputs:
+            return self.volumes.source(item.institution, item.series_uid, item.input_digest, views)
+        principal, *others = item.inputs
+        source = self.volumes.source(item.institution, principal.series_uid, principal.digest, views)
+        rows = (row for one in others for row in self.archive.series(item.institution, one.series_uid))
+        return replace(source, consulted=tuple(rows))
+
+    def payload(self, item: Workitem) -> Volume | VolumeSet:
+        """What leaves for a Workitem: its series' Volume, or those of all its series on the grid of the principal one.
+
+        Raises as `source`, and `OtherFrameOfReference` and `BadVolume` where several series form no set.
+        """
+        source = self.source(item)
+        if not item.inputs:
+            return source.volume
+        others = [self.volumes.source(item.institution, one.series_uid, one.digest) for one in item.inputs[1:]]
+        return stacked([source, *others])
 
     def update(
         self,

@@ -20,7 +20,7 @@ from clinic.means import Means, keys_of
 from clinic.workitem import Duty, Workitem
 from clinic.workitem_store import Change, Kind
 from inference.memory import predict
-from inference.volume import Volume
+from inference.volume import Volume, VolumeSet
 from models.bundle import Bundle
 from pipelines.spec import Pipeline
 
@@ -57,13 +57,13 @@ def offer(means: Means, item: Workitem) -> None:
     start_s = means.clock.monotonic_s()
     network = means.network(item.institution)
     pipeline, bundle = means.pipeline(item)
-    source = means.source(item)
+    volume = means.payload(item)
     if item.offer is not None and item.offer["deadline_ms"] - means.clock.now_ms() < _LEFT_MS_MIN:
         network.withdraw(item.offer_id)
         item = _renewed(means, item)
     with ThreadPoolExecutor(1, "digest") as executor:
-        payload = _payload(item, source.volume.to_bytes(), executor)
-    made = _offer(means, item, pipeline, bundle, source.volume, payload)
+        payload = _payload(item, volume.to_bytes(), executor)
+    made = _offer(means, item, pipeline, bundle, volume, payload)
     if item.offer is not None and any(item.offer.get(name) != getattr(made, name) for name in _FIXED):
         network.withdraw(item.offer_id)
         _renewed(means, item)
@@ -112,8 +112,11 @@ def _payload(item: Workitem, content: bytes, executor: ThreadPoolExecutor) -> Pa
     return Payload(digest.result(), len(content), chain(ahead, frames))
 
 
-def _offer(means: Means, item: Workitem, pipeline: Pipeline, bundle: Bundle, volume: Volume, payload: Payload) -> Offer:
-    predicted = predict(bundle, volume.array.shape, volume.spacing_mm, volume.array.dtype.itemsize)
+def _offer(
+    means: Means, item: Workitem, pipeline: Pipeline, bundle: Bundle, volume: Volume | VolumeSet, payload: Payload
+) -> Offer:
+    first = volume.first if isinstance(volume, VolumeSet) else volume
+    predicted = predict(bundle, first.array.shape, first.spacing_mm, first.array.dtype.itemsize, volume.channels)
     created_ms = item.offer["created_ms"] if item.offer else means.clock.now_ms()
     return Offer(
         offer_id=item.offer_id,
@@ -125,8 +128,8 @@ def _offer(means: Means, item: Workitem, pipeline: Pipeline, bundle: Bundle, vol
         urgency=item.urgency,
         payload_size_bytes=payload.size_bytes,
         payload_digest=payload.digest,
-        voxels=volume.array.size,
-        work_units=bundle.reference_work_units(volume.array.size),
+        voxels=volume.voxels,
+        work_units=bundle.reference_work_units(volume.voxels),
         memory_bytes=predicted.peak_bytes,
         created_ms=created_ms,
         deadline_ms=created_ms + round(OFFER_DEADLINE_S * 1000),

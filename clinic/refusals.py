@@ -69,6 +69,10 @@ class MixedSpacing(Refused):
     code, title = "mixed-spacing", "The images of the series do not share one pixel spacing"
 
 
+class OtherFrameOfReference(Refused):
+    code, title = "other-frame-of-reference", "The series that are needed together do not share one frame of reference"
+
+
 class MixedFrames(Refused):
     code, title = "mixed-frames-of-reference", "The images of the series do not share one frame of reference"
 

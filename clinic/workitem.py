@@ -125,15 +125,27 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class InputSeries:
+    """One of several series that are analysed together: its role, and SHA-256 over its instances."""
+
+    role: str
+    series_uid: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class Workitem:
-    """One requested analysis of one series by one pipeline.
+    """One requested analysis of one series, or of several together, by one pipeline.
 
     Attributes
     ----------
     workitem_id, institution, study_uid, series_uid, pipeline
         Which analysis, of what.
     input_digest
-        SHA-256 over the instances it was made for.
+        SHA-256 over the instances it was made for; over the digests of `inputs` where there are several series.
+    inputs
+        The series that are analysed together, in the order of the network's channels, the principal one (`series_uid`)
+        first; empty when that is the only one.
     offer_id
         Under which id the network knows it.
     key
@@ -198,6 +210,7 @@ class Workitem:
     reviewed_ms: int | None = None
     statements: tuple[Statement, ...] = ()
     remarks: tuple[str, ...] = ()
+    inputs: tuple[InputSeries, ...] = ()
 
     def __repr__(self) -> str:
         return f"Workitem({self.workitem_id}, {self.state}, version {self.version})"

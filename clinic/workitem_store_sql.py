@@ -14,7 +14,7 @@ from bithive.database_sql import Database
 from bithive.offer import Urgency
 from clinic.refusals import StaleWorkitem, WorkitemAbsent
 from clinic.tables_workitem_sql import CURSORS, EVENTS, INBOX, SERIES, WORKITEMS
-from clinic.workitem import FINAL, Duty, Measured, Reference, Review, State, Statement, Workitem
+from clinic.workitem import FINAL, Duty, InputSeries, Measured, Reference, Review, State, Statement, Workitem
 from clinic.workitem_store import EVENTS_READ_MAX, Announce, Change, Kind, SeriesWatch, StudyEvent, Which
 
 _COLUMNS = frozenset(column.name for column in WORKITEMS.columns) - {"members"}
@@ -157,6 +157,7 @@ def _workitem(row: Row[Any]) -> Workitem:
     members["references"] = tuple(Reference(**item) for item in members["references"])
     members["statements"] = tuple(Statement(**item) for item in members.get("statements", ()))
     members["remarks"] = tuple(members.get("remarks", ()))
+    members["inputs"] = tuple(InputSeries(**item) for item in members.get("inputs", ()))
     columns = {name: getattr(row, name) for name in _COLUMNS}
     columns |= {"state": State(row.state), "duty": Duty(row.duty) if row.duty else None}
     columns["key"] = bytes(row.key) if row.key is not None else None

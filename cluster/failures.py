@@ -29,6 +29,7 @@ FAILURES: dict[str, Fate] = {
     "no-lung": Fate.FINAL,
     "not-a-chest-radiograph": Fate.FINAL,
     "implausible-findings": Fate.FINAL,
+    "not-skull-stripped": Fate.FINAL,
     "bundle-refused": Fate.FINAL,
     "transform-unsupported": Fate.FINAL,
     "expression-refused": Fate.FINAL,

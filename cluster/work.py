@@ -17,7 +17,7 @@ from cluster.failures import UNKNOWN_REFUSAL, known
 from cluster.measure import Meter
 from inference.errors import BadVolume
 from inference.findings import Findings
-from inference.volume import Volume
+from inference.volume import Volume, VolumeSet, read_payload
 
 Progress = Callable[[str, float], None]
 
@@ -58,7 +58,7 @@ class Engine(Protocol):
     def memory_bytes(self) -> int:
         """Resident size of what is loaded."""
 
-    def run(self, volume: Volume, progress: Progress) -> Findings:
+    def run(self, volume: Volume | VolumeSet, progress: Progress) -> Findings:
         """Raises leaves of `Refused`."""
 
 
@@ -152,7 +152,7 @@ def perform(
     warm
         The bundle that it names, loaded.
     payload
-        The plain Volume container.
+        The plain container of a Volume or a VolumeSet.
     key
         The Node's own.
     progress
@@ -185,8 +185,8 @@ def _perform(
     if digest != assignment.payload_digest:
         raise WorkFailed("payload-unreadable")
     volume = _volume(payload)
-    work_units = warm.bundle.reference_work_units(volume.array.size)
-    if (volume.array.size, work_units) != (assignment.voxels, assignment.work_units):
+    work_units = warm.bundle.reference_work_units(volume.voxels)
+    if (volume.voxels, work_units) != (assignment.voxels, assignment.work_units):
         raise WorkFailed("offer-inconsistent")
     findings = warm.engine.run(volume, progress).to_bytes()
     measured = meter.read(on_gpu=warm.engine.device != "cpu")
@@ -222,8 +222,8 @@ def _perform(
     return Finished(receipt.sign(key), findings)
 
 
-def _volume(payload: bytes | bytearray | memoryview) -> Volume:
+def _volume(payload: bytes | bytearray | memoryview) -> Volume | VolumeSet:
     try:
-        return Volume.from_bytes(payload)
+        return read_payload(payload)
     except BadVolume:
         raise WorkFailed("bad-volume") from None

@@ -17,6 +17,10 @@ class UnsupportedVolume(Refused):
     code, title = "unsupported-volume", "The volume lies outside what this bundle accepts"
 
 
+class NotSkullStripped(Refused):
+    code, title = "not-skull-stripped", "The images are not of a brain without its skull, as this bundle needs"
+
+
 class AnatomyAbsent(Refused):
     code, title = "anatomy-absent", "The anatomy that this bundle measures was not found"
 

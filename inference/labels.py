@@ -78,13 +78,14 @@ class Decision:
     kind
         `argmax`: the number of the channel with the greatest value, of equal ones the first; channel 0 is background.
         `threshold`: 1 + the number of the last channel that reaches `threshold`, else 0.
+        `each`: bit k is set where channel k reaches `threshold`: structures that overlap.
     activation
         What is applied to the network's values before they are interpolated.
     threshold
-        For `threshold`.
+        For `threshold` and `each`.
     """
 
-    kind: Literal["argmax", "threshold"]
+    kind: Literal["argmax", "threshold", "each"]
     activation: Literal["softmax", "sigmoid"] | None = None
     threshold: float = 0.5
 
@@ -137,6 +138,8 @@ def label_volume(
         for block in pieces:
             if writer is None:
                 channels = block.room.shape[0] + (decision.kind == "threshold")
+                if decision.kind == "each" and channels > 8 * into.dtype.itemsize:
+                    raise BundleRefused("a network has more classes than the labels can tell apart")
                 if channels - 1 > np.iinfo(into.dtype).max:
                     raise BundleRefused("a network has more classes than the labels can tell apart")
                 if restore.interpolate:
@@ -148,6 +151,11 @@ def label_volume(
 
 def decide(values: Array, decision: Decision) -> Labels:
     """The labels of activated values, axes (channel, ...): numbers rise, so that the last one written is the greatest."""
+    if decision.kind == "each":
+        bits: Labels = np.zeros(values.shape[1:], dtype=np.uint8 if len(values) <= 8 else np.uint16)
+        for number, value in enumerate(values):
+            bits |= (value >= decision.threshold).astype(bits.dtype) << number
+        return bits
     labels: Labels = np.zeros(values.shape[1:], dtype=np.uint8 if len(values) <= 255 else np.uint16)
     numbered, wins = np.empty_like(labels), np.empty(labels.shape, dtype=np.bool_)
     argmax = decision.kind == "argmax"
@@ -213,7 +221,7 @@ class _Nearest:
         self._into[*spans] = labels[np.ix_(*picks)]
 
     def _plane(self, values: Array) -> Labels:
-        if self._decision.kind == "threshold":
+        if self._decision.kind != "argmax":
             activate(values, self._decision.activation)
         return decide(values, self._decision)
 
@@ -271,6 +279,11 @@ class _Linear:
         found = decide(spread, self._decision).reshape(voxels)
         if self._decision.kind == "argmax":
             self._into[target] = numbers.astype(np.uint16)[found]
+        elif self._decision.kind == "each":
+            self._into[target] = sure
+            for place, number in enumerate(numbers):
+                bits = ((found >> place) & 1).astype(np.uint16) << int(number)
+                self._into[target] |= bits.astype(self._into.dtype)
         else:
             self._into[target] = np.concatenate(([sure], numbers + 1)).astype(np.uint16)[found]
 
@@ -280,6 +293,9 @@ class _Linear:
             numbers = np.flatnonzero(most >= least.max())
             return (numbers, 0) if len(numbers) > 1 else (numbers[:0], int(numbers[0]) if len(numbers) else 0)
         certain = np.flatnonzero(least >= self._decision.threshold)
+        if self._decision.kind == "each":
+            open_ = np.flatnonzero((most >= self._decision.threshold) & (least < self._decision.threshold))
+            return open_, sum(1 << int(number) for number in certain)
         sure = int(certain[-1]) + 1 if len(certain) else 0
         numbers = np.flatnonzero(most >= self._decision.threshold)
         return numbers[numbers >= sure], sure

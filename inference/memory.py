@@ -67,7 +67,9 @@ class Prediction:
 _PHASES = ("preparing", "running", "finishing")
 
 
-def predict(bundle: Bundle, shape: Sequence[int], spacing_mm: Sequence[float], itemsize: int) -> Prediction:
+def predict(
+    bundle: Bundle, shape: Sequence[int], spacing_mm: Sequence[float], itemsize: int, channels: int = 1
+) -> Prediction:
     """What a replica that runs a bundle on one Volume will take, with nothing else loaded.
 
     Parameters
@@ -80,6 +82,8 @@ def predict(bundle: Bundle, shape: Sequence[int], spacing_mm: Sequence[float], i
         Of the Volume, along (x, y, z).
     itemsize
         Bytes of a voxel.
+    channels
+        Images of that shape: of a VolumeSet, all of them.
 
     Returns
     -------
@@ -87,16 +91,16 @@ def predict(bundle: Bundle, shape: Sequence[int], spacing_mm: Sequence[float], i
         Always one: a bundle that could not run on the Volume is taken to hold it as float32 a few times.
     """
     voxels = math.prod(shape)
-    held = {**_loaded(bundle), "payload": voxels * itemsize}
+    held = {**_loaded(bundle), "payload": voxels * itemsize * channels}
     x, y, z = shape[2], shape[1], shape[0]
     if bundle.form != "zoo":
         return Prediction(held | _own(bundle, voxels))
     try:
         if bundle.regions:
             return Prediction(held | _detector(bundle, (x, y, z), spacing_mm))
-        return Prediction(held | _zoo(bundle, (x, y, z), spacing_mm))
+        return Prediction(held | _zoo(bundle, (x, y, z), spacing_mm, channels))
     except BitHiveError:
-        return Prediction(held | {"running": _UNKNOWN * voxels})
+        return Prediction(held | {"running": _UNKNOWN * voxels * channels})
 
 
 def loaded_bytes(bundle: Bundle) -> int:
@@ -161,26 +165,28 @@ def _own(bundle: Bundle, voxels: int) -> dict[str, int]:
     return {"running": grids + worked, "finishing": grids + voxels * (masks + 2) + _encoded(masks * voxels)}
 
 
-def _zoo(bundle: Bundle, size: Size, spacing_mm: Sequence[float]) -> dict[str, int]:
+def _zoo(bundle: Bundle, size: Size, spacing_mm: Sequence[float], images: int) -> dict[str, int]:
     """Of a bundle of the zoo's form: image, blending and labels; the most of those phases counts."""
     from inference.zoo_plan import plan_of
     from models.resolve import resolved
 
-    plan = plan_of(resolved(bundle.inference(), ("preprocessing", "inferer", "postprocessing")))
+    parts = resolved(bundle.inference(), ("preprocessing", "inferer", "postprocessing"))
+    plan = plan_of({**parts, "channels": images})
     voxels = math.prod(size)
     grid, most = _grid(plan.preparation, size, spacing_mm)
     networks, named = bundle.extension["networks"].values(), len(bundle.structures) + 1
     channels = max((int(row.get("output_channels", named)) for row in networks), default=named)
     labels = voxels * (1 if len(bundle.structures) < 255 else 2)
-    answer, image = plan.answer, 4 * math.prod(grid)
+    answer, image = plan.answer, 4 * math.prod(grid) * images
     on_grid = math.prod(grid) * (labels // voxels) if answer.on_grid else 0
     worked = (6 * math.prod(grid) if answer.on_grid else 0, 6 * voxels if answer.on_source else 0)
     return {
-        "preparing": 4 * most,
+        "preparing": 4 * most + (image if images > 1 else 0),
         "running": image
         + labels
         + on_grid
-        + labelling_bytes(grid, plan.windows, channels, interpolate=answer.interpolate),
+        + labelling_bytes(grid, plan.windows, channels, interpolate=answer.interpolate)
+        + _extra_inputs(grid, plan.windows, images),
         "finishing": image + labels + on_grid + max(*worked, _encoded(labels)),
     }
 
@@ -211,6 +217,15 @@ def labelling_bytes(grid: Size, windows: Windows | None, channels: int, *, inter
     if windows is None:
         return scratch + 4 * channels * math.prod(grid)
     return scratch + blending_bytes(grid, windows, channels, margin=int(interpolate))
+
+
+def _extra_inputs(grid: Size, windows: Windows | None, images: int) -> int:
+    """What windows of several channels hold beyond those of one: the padded image and the batch of windows."""
+    if images == 1 or windows is None:
+        return 0
+    roi = [wanted if wanted > 0 else voxels for wanted, voxels in zip(windows.roi_size, grid, strict=True)]
+    padded = math.prod(max(wanted, voxels) for wanted, voxels in zip(roi, grid, strict=True))
+    return 4 * (images * padded + (images - 1) * windows.batch * math.prod(roi))
 
 
 def _encoded(size_bytes: int) -> int:

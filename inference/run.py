@@ -17,9 +17,9 @@ import numpy.typing as npt
 from inference.config import audit, build
 from inference.engine import Engine, Network, NetworkFile, choose
 from inference.engine_numpy import NumpyEngine
-from inference.errors import BundleRefused, EngineAbsent, EngineFault
+from inference.errors import BundleRefused, EngineAbsent, EngineFault, UnsupportedVolume
 from inference.findings import Findings
-from inference.volume import Volume
+from inference.volume import CHANNELS_MAX, Volume, VolumeSet
 from inference.windows import Windows
 from inference.zoo import Wanted, ZooRun
 from inference.zoo_detector import DetectorRun, detector_plan_of
@@ -81,7 +81,7 @@ def load(
 class Interpreter(Protocol):
     """What a bundle does with a Volume, with its networks in memory."""
 
-    def run(self, volume: Volume, progress: Progress) -> Findings:
+    def run(self, volume: Volume | VolumeSet, progress: Progress) -> Findings:
         """Find what the bundle finds."""
 
 
@@ -112,13 +112,13 @@ class LoadedBundle:
         self._interpreter = interpreter
         self._running = threading.Lock()
 
-    def run(self, volume: Volume, progress: Progress = lambda _stage, _fraction: None) -> Findings:
+    def run(self, volume: Volume | VolumeSet, progress: Progress = lambda _stage, _fraction: None) -> Findings:
         """Find what the bundle finds.
 
         Parameters
         ----------
         volume
-            The source; it is not changed.
+            The source, or several on one grid for a network of several channels; not changed.
         progress
             Called with the stage (`preparing`, `locating`, `segmenting`, `measuring`) when it begins, and after each
             window of it; and with the share of the whole that lies behind.
@@ -157,8 +157,10 @@ class OwnRun:
     def __init__(self, parts: Mapping[str, Any]) -> None:
         self._parts = parts
 
-    def run(self, volume: Volume, progress: Progress) -> Findings:
+    def run(self, volume: Volume | VolumeSet, progress: Progress) -> Findings:
         """Pass the Volume through the transforms and the network; the item's findings are the answer."""
+        if isinstance(volume, VolumeSet):
+            raise UnsupportedVolume("this bundle takes one series, not several at once")
         steps = _Steps(progress)
         item = steps.through(self._parts["preprocessing"].transforms, {"image": volume})
         if "network_def" in self._parts:
@@ -215,11 +217,12 @@ def _load_zoo(
     if bundle.regions:
         return _load_detector(bundle, weights, choice)
     parts = resolved(config, _PLAIN_PARTS)
-    plan = plan_of(parts)
+    channels = _images(bundle)
+    plan = plan_of({**parts, "channels": channels})
     absent: EngineAbsent | None = None
     for name, row in _declared(bundle).items():
         wanted, shape = Wanted.of(bundle, plan, row.get("output_channels", 0)), _shape(bundle, name)
-        if shape[:2] != (1, 1) or shape[2:] != window_of(plan.windows, shape):
+        if shape[:2] != (1, channels) or shape[2:] != window_of(plan.windows, shape):
             raise BundleRefused("the bundle's network takes other windows than its inferer makes")
         definition = resolved(config, WANTED)["network_def"] if name.endswith(".safetensors") else None
         file = NetworkFile.of(name, _pinned(bundle, weights, name), definition)
@@ -254,6 +257,13 @@ def window_of(windows: Windows | None, shape: Sequence[int]) -> tuple[int, ...]:
     if windows is None:
         return tuple(shape[2:]) if len(shape) == 5 else ()
     return tuple(size for axis, size in enumerate(windows.roi_size) if axis != windows.across)
+
+
+def _images(bundle: Bundle) -> int:
+    """How many images a network of the zoo's form takes at once, as its metadata says."""
+    inputs = bundle.metadata.get("network_data_format", {}).get("inputs", {})
+    count = max((row.get("num_channels", 1) for row in inputs.values() if isinstance(row, Mapping)), default=1)
+    return count if type(count) is int and 1 <= count <= CHANNELS_MAX else 1
 
 
 def _pinned(bundle: Bundle, weights: Mapping[str, Path], name: str) -> Path:

@@ -3,6 +3,9 @@
 Container (`application/x-bithive-volume`): magic `BHVOLUM1`, header length (uint32, little-endian), JSON header
 {`affine`: 4 rows of 4, `dtype`, `shape`: [z, y, x], `unit`}, blanks up to a multiple of 64 bytes, then the array,
 C-contiguous and little-endian, and nothing after it.
+
+Several images of one geometry travel as a VolumeSet: magic `BHVOLSET`, the same header with `channels` beside the rest,
+and the arrays one after the other.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from inference._frame import number, pack_header, unpack_header, whole
 from inference.errors import BadVolume
 
 MAGIC = b"BHVOLUM1"
+SET_MAGIC = b"BHVOLSET"
+CHANNELS_MAX = 8
 DTYPES = ("int16", "uint16", "uint8", "float32")
 DISPLAY = "display"
 """Unit of planar images: P-values (PS3.14), 0 black, the type's maximum white."""
@@ -73,6 +78,16 @@ class Volume:
         return self.unit == DISPLAY
 
     @property
+    def channels(self) -> int:
+        """How many images it holds of each place: one."""
+        return 1
+
+    @property
+    def voxels(self) -> int:
+        """How many places it has."""
+        return int(self.array.size)
+
+    @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance of neighbouring voxel centres along (x, y, z)."""
         x, y, z = (float(step) for step in np.linalg.norm(self.affine[:3, :3], axis=0))
@@ -114,6 +129,93 @@ class Volume:
         array = np.frombuffer(view, dtype=dtype, offset=offset).reshape(shape)
         array.flags.writeable = False
         return cls(array.view(np.dtype(header["dtype"])), _affine(header["affine"]), header["unit"])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VolumeSet:
+    """Several images of one patient on one grid, in the order of a network's channels.
+
+    Attributes
+    ----------
+    volumes
+        Two to `CHANNELS_MAX`, of one shape, affine, unit and type; the first is the one that findings belong to.
+
+    Raises
+    ------
+    BadVolume
+        When made of anything else, of planar images, or of more than a payload may hold.
+    """
+
+    volumes: tuple[Volume, ...]
+
+    def __post_init__(self) -> None:
+        if not 2 <= len(self.volumes) <= CHANNELS_MAX:
+            raise BadVolume("a set holds two images or more, and not too many", channels_max=CHANNELS_MAX)
+        first = self.volumes[0]
+        for other in self.volumes[1:]:
+            same = (other.array.shape, other.array.dtype, other.unit) == (
+                first.array.shape,
+                first.array.dtype,
+                first.unit,
+            )
+            if not (same and np.array_equal(other.affine, first.affine)):
+                raise BadVolume("the images of a set differ in shape, type, unit or place")
+        if first.planar:
+            raise BadVolume("planar images form no set")
+        if first.array.nbytes * len(self.volumes) > PAYLOAD_BYTES_MAX:
+            raise BadVolume("the arrays are larger than a payload may be", size_bytes_max=PAYLOAD_BYTES_MAX)
+
+    @property
+    def first(self) -> Volume:
+        """The image that findings belong to."""
+        return self.volumes[0]
+
+    @property
+    def channels(self) -> int:
+        """How many images it holds of each place."""
+        return len(self.volumes)
+
+    @property
+    def voxels(self) -> int:
+        """How many places it has, whatever the number of images."""
+        return self.first.voxels
+
+    def to_bytes(self) -> bytes:
+        """The container: equal sets give equal bytes."""
+        first = self.first
+        header = {
+            "affine": [[float(item) for item in row] for row in first.affine],
+            "channels": len(self.volumes),
+            "dtype": str(first.array.dtype),
+            "shape": list(first.array.shape),
+            "unit": first.unit,
+        }
+        dtype = first.array.dtype.newbyteorder("<")
+        raw = (volume.array.astype(dtype, copy=False).data.cast("B") for volume in self.volumes)
+        return b"".join((pack_header(SET_MAGIC, header), *raw))
+
+    @classmethod
+    def from_bytes(cls, content: bytes | bytearray | memoryview) -> VolumeSet:
+        """Read a container without copying its arrays. Raises as `Volume.from_bytes`."""
+        view = memoryview(content).cast("B")
+        header, offset = unpack_header(SET_MAGIC, view, BadVolume, _KEYS | {"channels"})
+        if header["dtype"] not in DTYPES or header["unit"] not in UNITS:
+            raise BadVolume("the type or the unit is not one of ours")
+        channels = whole(header["channels"], 2, CHANNELS_MAX, BadVolume)
+        dtype = np.dtype(header["dtype"]).newbyteorder("<")
+        shape, affine = _shape(header["shape"], dtype.itemsize), _affine(header["affine"])
+        if len(view) - offset != channels * math.prod(shape) * dtype.itemsize:
+            raise BadVolume("the arrays are shorter or longer than their shape says")
+        arrays = np.frombuffer(view, dtype=dtype, offset=offset).reshape(channels, *shape)
+        arrays.flags.writeable = False
+        plain = arrays.view(np.dtype(header["dtype"]))
+        return cls(tuple(Volume(array, affine, header["unit"]) for array in plain))
+
+
+def read_payload(content: bytes | bytearray | memoryview) -> Volume | VolumeSet:
+    """A payload of either kind, by its magic. Raises `BadVolume` as their `from_bytes`."""
+    kind = VolumeSet if bytes(memoryview(content).cast("B")[: len(SET_MAGIC)]) == SET_MAGIC else Volume
+    return kind.from_bytes(content)
 
 
 def _shape(value: Any, itemsize: int) -> tuple[int, ...]:

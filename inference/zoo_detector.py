@@ -20,7 +20,7 @@ import numpy.typing as npt
 from inference.boxes import Array, Boxes, Choice, chosen
 from inference.errors import BundleRefused, TransformUnsupported, UnsupportedVolume
 from inference.findings import Findings, Region
-from inference.volume import Volume
+from inference.volume import Volume, VolumeSet
 from inference.windows import Network, Size, Windows, plan
 from inference.zoo_given import Given
 from inference.zoo_picture import Picture
@@ -218,9 +218,9 @@ class DetectorRun:
         self._plan, self._keys = made, tuple(keys)
         self._networks = lru_cache(maxsize=1)(networks)
 
-    def run(self, volume: Volume, progress: Progress) -> Findings:
+    def run(self, volume: Volume | VolumeSet, progress: Progress) -> Findings:
         """Find the boxes. Raises `UnsupportedVolume`, and what the engine raises."""
-        if volume.unit != "HU":
+        if isinstance(volume, VolumeSet) or volume.unit != "HU":
             raise UnsupportedVolume("the image's unit is not the one that this bundle takes")
         progress("preparing", 0.0)
         picture = Picture(volume)

@@ -16,11 +16,12 @@ from inference.labels import Decision
 from inference.windows import Windows
 from inference.zoo_answers import Answer, answer_of
 from inference.zoo_given import Given
-from inference.zoo_intensity import IntensityStep
+from inference.zoo_intensity import IntensityStep, Normalise
 from inference.zoo_preparation import IGNORED, PREPARATION
 from inference.zoo_spatial import CropCentre, CropForeground, Resize, Space, SpatialStep
 
 _INFERERS = ("SlidingWindowInferer", "SliceInferer", "SimpleInferer")
+_COUNTS = ("NormalizeIntensityd", "ScaleIntensityd", "ScaleIntensityRangePercentilesd")
 _ELSEWHERE = {"device", "sw_device", "progress", "cache_roi_weight_map", "cpu_thresh", "sw_batch_size"}
 
 
@@ -36,11 +37,14 @@ class Plan:
         How the network passes over the grid; None when it takes all of it at once.
     answer
         What becomes of its answer.
+    stripped
+        Whether it takes several images whose background is exactly zero: zeros are left out of what it counts.
     """
 
     preparation: tuple[SpatialStep | IntensityStep, ...]
     windows: Windows | None
     answer: Answer
+    stripped: bool = False
 
     @property
     def decision(self) -> Decision:
@@ -53,23 +57,28 @@ def plan_of(parts: Mapping[str, Any]) -> Plan:
     Parameters
     ----------
     parts
-        `preprocessing`, `inferer` and `postprocessing`, as `models.resolve.resolved` gives them.
+        `preprocessing`, `inferer` and `postprocessing`, as `models.resolve.resolved` gives them; and under `channels` how
+        many images the network takes at once (1 when absent), of which each is prepared by itself.
 
     Raises
     ------
     TransformUnsupported
         Naming the transform, or its option, that cannot be carried out exactly.
     """
-    preparation, image = preparation_of(parts["preprocessing"])
+    channels = int(parts.get("channels", 1))
+    preparation, image = preparation_of(parts["preprocessing"], channels)
     answer = answer_of(_chain(parts["postprocessing"], "postprocessing"), image, parts["preprocessing"])
     if any(isinstance(step, Space | Resize) and step.nearest for step in preparation):
         answer = replace(answer, interpolate=False)
     _check_together(preparation, answer)
-    return Plan(preparation, _windows(parts["inferer"]), answer)
+    if channels > 1 and answer.decision.kind == "threshold":
+        answer = replace(answer, decision=replace(answer.decision, kind="each"))
+    zeros = any(isinstance(step, Normalise) and step.nonzero for step in preparation)
+    return Plan(preparation, _windows(parts["inferer"]), answer, channels > 1 and zeros)
 
 
-def preparation_of(part: Any) -> tuple[tuple[SpatialStep | IntensityStep, ...], str]:
-    """The steps of a preprocessing, and the key of its image. Raises `TransformUnsupported`."""
+def preparation_of(part: Any, channels: int = 1) -> tuple[tuple[SpatialStep | IntensityStep, ...], str]:
+    """The steps of a preprocessing for that many channels, and the key of its image. Raises `TransformUnsupported`."""
     given = _chain(part, "preprocessing")
     keys = {item.key() for item in given}
     if len(keys) != 1:
@@ -80,11 +89,21 @@ def preparation_of(part: Any) -> tuple[tuple[SpatialStep | IntensityStep, ...], 
         if item.target in IGNORED:
             IGNORED[item.target](item)
         elif item.target in PREPARATION:
+            if channels > 1:
+                _check_apart(item)
             steps.append(PREPARATION[item.target](item, image))
         else:
             raise TransformUnsupported(f"the preprocessing has {item.target}, which is not carried out here")
         item.done()
     return tuple(steps), image
+
+
+def _check_apart(given: Given) -> None:
+    """Refuse what looks at several images together: here each is prepared by itself."""
+    if given.target in _COUNTS and not given.flag("channel_wise", False):
+        raise given.refuse("counts over several images together")
+    if given.target == "CropForegroundd":
+        raise given.refuse("looks for the foreground of several images together")
 
 
 def _chain(part: Any, name: str) -> list[Given]:
@@ -151,5 +170,5 @@ def _check_together(preparation: tuple[SpatialStep | IntensityStep, ...], answer
     if crops and not answer.inverted:
         raise TransformUnsupported("a crop without Invertd after the network is not carried out here")
     late = bool(sampled) and any(index > sampled[0] for index in crops)
-    if late and answer.interpolate and answer.decision.kind == "threshold":
+    if late and answer.interpolate and answer.decision.kind != "argmax":
         raise TransformUnsupported("Invertd that interpolates across the edge of a crop before a threshold")

@@ -19,13 +19,14 @@ from models.audit_graph import audit_onnx, audit_safetensors
 from models.audit_pickle import audit_pickle
 from models.audit_torchscript import audit_torchscript
 from models.bundle import METADATA, read_inference, read_object
+from models.channels import kinds_of
 from models.errors import BadBundle, BundleNeeds
 from models.resolve import WANTED, audited, resolved, texts
 from models.structures import Structure
 from models.torch_zip import holds_script
 
 Judge = Callable[[Mapping[str, Any]], object]
-"""Told the resolved parts; raises when they cannot be carried out on a node."""
+"""Told the resolved parts, and under `channels` how many images the network takes; raises when a node cannot carry them out."""
 
 Kind = Literal["torchscript", "onnx", "safetensors", "checkpoint"]
 
@@ -192,12 +193,13 @@ def _needs(state: _State) -> Iterator[str]:
     modalities = {str(row.get("modality", "")).strip().upper() for row in images}
     if not modalities or not modalities <= MODALITIES:
         needed.append(f"images of another kind than CT or MR: {', '.join(sorted(modalities))}"[:100])
-    if len(images) > 1 or any(row.get("num_channels") != 1 for row in images):
+    several = kinds_of(images[0]) if len(images) == 1 else ()
+    if not several and (len(images) > 1 or any(row.get("num_channels") != 1 for row in images)):
         names = [str(name) for row in images for name in dict(row.get("channel_def") or {}).values()]
         needed.append(f"several series at once: {', '.join(names)}"[:200])
     if needed:
         raise BundleNeeds(f"it needs {'; '.join(needed)}")
-    yield f"one {modalities.pop()} series"
+    yield f"{modalities.pop()} series: {', '.join(several)}" if several else f"one {modalities.pop()} series"
 
 
 def _configuration(state: _State) -> Iterator[str]:
@@ -276,7 +278,7 @@ def _facts(state: _State) -> Iterator[str]:
 def _carried_out(state: _State) -> Iterator[str]:
     if not state.parts:
         raise _NotReached
-    state.judge(state.parts)
+    state.judge({**state.parts, "channels": state.shape.channels_in if state.shape else 1})
     yield "every transform is carried out here"
 
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from models.channels import kinds_of
 from models.errors import BadBundle, BundleNeeds
 from models.structures import Structure, from_channels, key_of
 
@@ -123,7 +124,7 @@ def shape_of(metadata: Mapping[str, Any], parts: Mapping[str, Any]) -> Shape:
     network = parts.get("network_def", {})
     channels = _channels(answer)
     overlap = _overlap(inferer.get("overlap", 0.25))
-    return Shape(_window(size), overlap, 1, channels, _width(network, channels), across)
+    return Shape(_window(size), overlap, len(kinds_of(image)) or 1, channels, _width(network, channels), across)
 
 
 def _detector_shape(parts: Mapping[str, Any]) -> Shape:

@@ -112,7 +112,11 @@ def entries() -> Mapping[str, Mapping[str, Any]]:
 
 
 def _anatomy(entry: Mapping[str, Any], key: str, spoken: str, side: str | None) -> Anatomy:
-    type_ = Code(entry["value"], "SCT", entry["meaning"]) if "value" in entry else local_code(key, spoken)
+    type_ = (
+        Code(entry["value"], entry.get("scheme", "SCT"), entry["meaning"])
+        if "value" in entry
+        else local_code(key, spoken)
+    )
     named = entry.get("meaning", spoken)
     if entry.get("general") or entry.get("abnormal"):
         named = spoken

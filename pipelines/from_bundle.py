@@ -11,9 +11,11 @@ import colorsys
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from bithive.offer import DataClass, Urgency
 from models.bundle import Bundle
+from models.channels import kinds_of
 from models.errors import BadBundle
 from models.resolve import resolved
 from models.structures import Structure
@@ -37,7 +39,7 @@ from pipelines.series import (
     CT_STORAGES,
     MR_STORAGES,
 )
-from pipelines.spec import Pipeline, SeriesSelector
+from pipelines.spec import Pipeline, SeriesRole, SeriesSelector
 from pipelines.weightings import Weighting
 
 RESEARCH_USE = "Research use only, not for diagnosis."
@@ -52,6 +54,13 @@ _DERIVED = {
     "CT": (*words.SURVEYS, *words.CT_SURVEYS, *words.COMPUTED, *words.CT_COMPUTED),
     "MR": (*words.SURVEYS, *words.COMPUTED, *words.MR_COMPUTED),
 }
+_KINDS = {
+    "T1c": (weightings.T1, True, True),
+    "T1": (weightings.T1, False, False),
+    "T2": (weightings.T2, False, True),
+    "FLAIR": (weightings.FLAIR, False, True),
+}
+"""Of the series of each channel (`models.channels.KINDS`): weighting, whether contrast must be shown, and whether it may be."""
 _SLICES_MIN = {"CT": 12, "MR": 8}
 _CT_SPACING_MM_MAX = 5.0
 _T1_HEAD_SPACING_MM_MAX = 2.0
@@ -97,12 +106,17 @@ def pipeline_of(bundle: Bundle, withheld: str = "") -> Pipeline:
         raise StructuresAbsent
     found = [(structure, anatomy(structure.key, structure.name)) for structure in bundle.structures]
     shown = regions.principal(item.region for _, item in found) or regions.named(f"{bundle.name} {_text(bundle)}")
+    kinds = kinds_of(_images(bundle)[0])
+    selector = _selector(bundle, modality, shown)
+    roles = [SeriesRole(kind, _of_kind(kind, selector)) for kind in kinds]
     return Pipeline(
         name=bundle.name,
         title=_title(bundle),
         bundle=bundle.name,
         bundle_version=bundle.version,
-        selector=_selector(bundle, modality, shown),
+        selector=roles[0].selector if roles else selector,
+        role=kinds[0] if kinds else "",
+        further=tuple(roles[1:]),
         outputs=_outputs(found, _title(bundle)),
         data_class=DataClass.P3,
         urgency=Urgency.MEDIUM,
@@ -139,16 +153,36 @@ def _detecting(bundle: Bundle, modality: str, withheld: str) -> Pipeline:
 
 
 def _modality(bundle: Bundle) -> str:
-    inputs = bundle.metadata.get("network_data_format", {}).get("inputs", {})
-    images = [item for item in inputs.values() if isinstance(item, Mapping) and item.get("type") == "image"]
+    images = _images(bundle)
     if not images:
         raise ModalityUnserved
     modality = _MODALITIES.get(str(images[0].get("modality", "")).strip().upper())
     if modality is None:
         raise ModalityUnserved
-    if len(images) > 1 or images[0].get("num_channels", 1) != 1:
+    if len(images) > 1 or (images[0].get("num_channels", 1) != 1 and not kinds_of(images[0])):
         raise SeveralInputs
     return modality
+
+
+def _images(bundle: Bundle) -> list[Mapping[str, Any]]:
+    inputs = bundle.metadata.get("network_data_format", {}).get("inputs", {})
+    return [item for item in inputs.values() if isinstance(item, Mapping) and item.get("type") == "image"]
+
+
+def _of_kind(kind: str, selector: SeriesSelector) -> SeriesSelector:
+    """The series of one channel: by its weighting and contrast; heads without their skull are no derived maps here."""
+    weighting, needed, allowed = _KINDS[kind]
+    computed = [word for word in _DERIVED["MR"] if word not in words.STRIPPED]
+    return replace(
+        selector,
+        shown_by_words=weighting.shown_by_words,
+        shown_by_timings=weighting.shown_by_timings,
+        contrary_words=weighting.contrary_words,
+        contrary_timings=weighting.contrary_timings,
+        derived_words=words.any_of(*computed),
+        contrast_required=needed,
+        with_contrast=allowed,
+    )
 
 
 def _selector(bundle: Bundle, modality: str, shown: frozenset[str]) -> SeriesSelector:

@@ -177,6 +177,10 @@ def pipeline_from(file: PipelineFile, bundle: Bundle, base: Pipeline) -> Pipelin
     data_class = DataClass(said.get("data_class", "P3"))
     selector = _selector(file, base.selector)
     _check_ages(file, base)
+    for member in ("weighting", "contrast", "words_for"):
+        if base.further and member in said.get("series", {}):
+            line = file.lines[f"series.{member}"]
+            raise PipelineFileRefused(f"series.{member}: the bundle takes several series that differ in it", line=line)
     if data_class is DataClass.P1 and (not selector.body_parts or "HEAD" in selector.body_parts):
         raise PipelineFileRefused("data_class: P1 is not for heads and faces", line=file.lines["data_class"])
     return replace(
@@ -186,6 +190,7 @@ def pipeline_from(file: PipelineFile, bundle: Bundle, base: Pipeline) -> Pipelin
         bundle=bundle.name,
         bundle_version=bundle.version,
         selector=selector,
+        further=tuple(replace(role, selector=_selector(file, role.selector)) for role in base.further),
         outputs=_renamed(file, base),
         data_class=data_class,
         urgency=Urgency(said.get("urgency", base.urgency)),

@@ -35,7 +35,8 @@ def match(headers: Sequence[SeriesHeader], pipelines: Mapping[str, Pipeline] | I
     Returns
     -------
     list
-        Ordered as `headers`, then by the pipeline's name.
+        Ordered as `headers`, then by the pipeline's name. Pipelines that need several series are left out:
+        `pipelines.together`.
     """
     offered = pipelines.values() if isinstance(pipelines, Mapping) else pipelines
     ordered = sorted(offered, key=lambda pipeline: pipeline.name)
@@ -43,16 +44,18 @@ def match(headers: Sequence[SeriesHeader], pipelines: Mapping[str, Pipeline] | I
         Match(pipeline, header.series_uid)
         for header in headers
         for pipeline in ordered
-        if why_not(header, pipeline) is None
+        if not pipeline.further and why_not(header, pipeline) is None
     ]
 
 
 def why_not(header: SeriesHeader, pipeline: Pipeline) -> str | None:
     """The code of the first rule that the series breaks, or None if it suits."""
-    for code, holds in _RULES:
-        if not holds(header, pipeline.selector):
-            return code
-    return pipeline.withheld or None
+    return breaks(header, pipeline.selector) or pipeline.withheld or None
+
+
+def breaks(header: SeriesHeader, selector: SeriesSelector) -> str | None:
+    """The code of the first rule of a selector that the series breaks, or None."""
+    return next((code for code, holds in _RULES if not holds(header, selector)), None)
 
 
 def reasons() -> dict[str, str]:
@@ -137,6 +140,11 @@ def _shown(header: SeriesHeader, selector: SeriesSelector) -> bool:
     return any(_fits(header, timing) for timing in selector.shown_by_timings)
 
 
+def _enhanced(header: SeriesHeader, selector: SeriesSelector) -> bool:
+    given = header.contrast or bool(selector.contrast_words.search(_words(header)))
+    return given or not selector.contrast_required
+
+
 def _contrast(header: SeriesHeader, selector: SeriesSelector) -> bool:
     given = header.contrast or bool(selector.contrast_words.search(_words(header)))
     return selector.with_contrast or not given
@@ -195,6 +203,7 @@ _TABLE: tuple[tuple[str, _Rule, str], ...] = (
     ("other-weighting", _weighting, "Its name or timings show another weighting."),
     ("weighting-not-shown", _shown, "Neither its name nor its timings show the weighting that is needed."),
     ("post-contrast", _contrast, "A contrast agent was given."),
+    ("contrast-not-shown", _enhanced, "Nothing shows that a contrast agent was given."),
     ("outside-population", _population, "The patient's age lies outside the population that was validated."),
     ("no-geometry", _spacing, "The position of its slices cannot be told."),
     ("too-coarse", _fine, "Its voxels are too large."),
@@ -212,4 +221,15 @@ _WITHHELD = (
     (WEIGHTS_ABSENT, "The model's weights are not on this machine: an administrator can fetch them."),
     (SWITCHED_OFF, "This pipeline is not among those that this site has switched on."),
 )
-_REASONS = (*((code, text) for code, _, text in _TABLE), *_WITHHELD)
+SERIES_MISSING = "series-missing"
+SEVERAL_CANDIDATES = "several-candidates"
+BETTER_SERIES = "better-series"
+OTHER_FRAME_OF_REFERENCE = "other-frame-of-reference"
+_TOGETHER = (
+    (SERIES_MISSING, "Another series that is needed with it is missing, or not whole yet."),
+    (OTHER_FRAME_OF_REFERENCE, "The series that is needed with it was acquired in another frame of reference."),
+    (SEVERAL_CANDIDATES, "Several series of the study would do equally well, and nothing says which is meant."),
+    (BETTER_SERIES, "Another series of the study does better."),
+)
+"""Of pipelines that need several series at once (`pipelines.together`)."""
+_REASONS = (*((code, text) for code, _, text in _TABLE), *_TOGETHER, *_WITHHELD)

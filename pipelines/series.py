@@ -99,6 +99,8 @@ class SeriesHeader:
         Number of planar images, each frame of a clip counted.
     plane
         How the slices lie: `axial`, `coronal` or `sagittal` within 30 degrees, else `oblique`; empty when unknown.
+    frame_of_reference_uid
+        Frame of Reference UID (0020,0052): series that share it lie in one space.
     """
 
     series_uid: str
@@ -129,6 +131,7 @@ class SeriesHeader:
     for_processing: bool = False
     frames: int = 0
     plane: str = ""
+    frame_of_reference_uid: str = ""
 
     @property
     def extent_mm(self) -> tuple[float, float, float] | None:

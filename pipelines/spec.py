@@ -62,6 +62,8 @@ class SeriesSelector:
         Words that name another part of the body.
     derived_words, derived_types
         Words, and values of Image Type, that show a derived map, a survey or a reformat.
+    contrast_required
+        Whether a series is taken only when its header or name says that a contrast agent was given.
     with_contrast
         Whether a series with a contrast agent is taken; `contrast_words` tell it when the header does not.
     spacing_mm_max
@@ -114,6 +116,7 @@ class SeriesSelector:
     planes: frozenset[str] = frozenset()
     words_needed: re.Pattern[str] = _ANYTHING
     words_refused: re.Pattern[str] = _NOTHING
+    contrast_required: bool = False
 
     def takes_view(self, view: str) -> bool:
         """Whether an image of this view is taken; `view` is empty when the image does not say."""
@@ -123,6 +126,22 @@ class SeriesSelector:
     def image_views(self) -> frozenset[str]:
         """The views of single images that are taken, "" for one that does not say; empty: all."""
         return self.views | {""} if self.views and self.view_may_be_absent else self.views
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRole:
+    """One of several series that a pipeline needs at once.
+
+    Attributes
+    ----------
+    name
+        For people: `FLAIR`.
+    selector
+        Which series it takes.
+    """
+
+    name: str
+    selector: SeriesSelector
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +173,11 @@ class Pipeline:
     validated_age_years
         (youngest, oldest) of the patients on whom it was validated, or None when it flags nothing. Outside it, or when
         the age is unknown, findings are written with the remark `outside-population` and nothing is flagged positive.
+    role
+        Of the series that `selector` takes, where there are further ones: it is the first channel, and findings belong
+        to it.
+    further
+        The other series of the same study that it needs at once, in the order of the network's channels.
     algorithm_family
         What kind of algorithm the objects say it was (CID 7162): not a network's where a rule measures.
     """
@@ -171,6 +195,8 @@ class Pipeline:
     withheld: str = ""
     validated_age_years: tuple[float, float] | None = None
     algorithm_family: Code = ARTIFICIAL_INTELLIGENCE
+    role: str = ""
+    further: tuple[SeriesRole, ...] = ()
 
     def __post_init__(self) -> None:
         assert _NAME.fullmatch(self.name), "a pipeline's name is its file's or its bundle's"
@@ -189,6 +215,11 @@ class Pipeline:
         assert not flagged or self.validated_age_years, "what is flagged positive was validated on somebody"
         ages = self.validated_age_years
         assert ages is None or 0 <= ages[0] <= ages[1], "the younger end comes first"
+
+    @property
+    def roles(self) -> tuple[SeriesRole, ...]:
+        """Every series that it needs, the principal one first."""
+        return (SeriesRole(self.role, self.selector), *self.further)
 
     def validated_on(self, age_years: float | None) -> bool:
         """Whether a patient of that age is of the population that it was validated on; an unknown age is not."""

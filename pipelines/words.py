@@ -147,6 +147,9 @@ CT_SURVEYS = (
 COMPUTED = (r"mip", r"minip", r"reformat\w*", r"mask\w*", r"seg\w*", r"subtr\w*", r"atlas", r"screen ?save", r"report")
 """What a program made of acquired images."""
 
+STRIPPED = (r"strip\w*", r"bet", r"brain ?extract\w*")
+"""What names a head without its skull."""
+
 MR_COMPUTED = (
     r"t1 ?-?(map\w*|images)",
     r"r1 ?map",
@@ -157,9 +160,7 @@ MR_COMPUTED = (
     r"tracew?",
     r"colfa",
     r"qsm",
-    r"strip\w*",
-    r"bet",
-    r"brain ?extract\w*",
+    *STRIPPED,
     r"sub(?! ?-?\d)",
 )
 """The same for MR: maps, and heads without their skull."""

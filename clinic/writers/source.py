@@ -79,10 +79,13 @@ class Source:
         Its instances in order, and where they lie.
     volume
         Its pixel values; the preview shows them.
+    consulted
+        Instances of further series that were analysed with it: what is written names them as evidence.
     """
 
     grid: Grid
     volume: Volume
+    consulted: tuple[InstanceRow, ...] = ()
 
     @property
     def head(self) -> InstanceRow:
@@ -179,13 +182,27 @@ def evidence_of(source: Source) -> list[Dataset]:
     return [nameless(plane) for plane in reversed(planes.values())]
 
 
+def consulted_of(source: Source) -> list[Dataset]:
+    """Every instance of the further series that were analysed with the source, as `evidence_of` names its own."""
+    return [_nameless(row, integers_of(row)) for row in source.consulted]
+
+
+def integers_of(row: InstanceRow) -> tuple[int, int]:
+    """Rows and Columns of an instance."""
+    return elements.integer(row.header, "00280010"), elements.integer(row.header, "00280011")
+
+
 def nameless(plane: SourcePlane) -> Dataset:
     """The instance of one image of the source, with a nameless patient and without geometry."""
-    dataset, row = Dataset(), plane.row
+    return _nameless(plane.row, plane.size)
+
+
+def _nameless(row: InstanceRow, size: tuple[int, int]) -> Dataset:
+    dataset = Dataset()
     dataset.SOPClassUID, dataset.SOPInstanceUID = row.sop_class, row.sop_uid
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = row.study_uid, row.series_uid
     dataset.Modality = elements.text(row.header, "00080060")
-    dataset.Rows, dataset.Columns = plane.size
+    dataset.Rows, dataset.Columns = size
     dataset.PatientID = dataset.PatientName = dataset.PatientBirthDate = dataset.PatientSex = ""
     dataset.StudyID = dataset.AccessionNumber = dataset.ReferringPhysicianName = ""
     dataset.StudyDate = dataset.StudyTime = None

@@ -19,7 +19,7 @@ from clinic.refusals import REMARKS
 from clinic.statements import of_boxes, remarks_of
 from clinic.writers import sr_groups
 from clinic.writers.context import MANUFACTURER, Context, Written, coded, file_of, restamp, stamp
-from clinic.writers.source import Source, evidence_of
+from clinic.writers.source import Source, consulted_of, evidence_of
 from inference.findings import Findings
 from pipelines.outputs import ClassOutput, Code, MeasurementOutput, RegionOutput, ScoreOutput, SegmentOutput
 
@@ -129,7 +129,7 @@ def _report(
     from highdicom.sr import MeasurementsAndQualitativeEvaluations, TrackingIdentifier
 
     placeholder = MeasurementsAndQualitativeEvaluations(TrackingIdentifier(context.uids.uid("sr"), "none"))
-    dataset = _document([placeholder], evidence, context)
+    dataset = _document([placeholder], [*evidence, *consulted_of(source)], context)
     container = dataset.ContentSequence[-1]
     qualitative = copy.deepcopy(container)
     qualitative.ConceptNameCodeSequence = [coded(_QUALITATIVE)]

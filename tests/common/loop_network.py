@@ -17,7 +17,7 @@ from bithive.receipt import Receipt
 from clinic.network import NetworkEvent, Sealed
 from clinic.refusals import FindingsRefused, NetworkUnreachable, OfferRefused
 from inference.findings import Findings, Mask, Measurement
-from inference.volume import Volume
+from inference.volume import Volume, VolumeSet, read_payload
 
 CELL, NODE = "cel_00000000000000000000000001", "nod_00000000000000000000000001"
 
@@ -97,12 +97,12 @@ class LoopNetwork:
         """Offers with a payload that have not ended."""
         return [offer_id for offer_id in self.payloads if offer_id not in self.ended]
 
-    def volume(self, offer_id: str) -> Volume:
+    def volume(self, offer_id: str) -> Volume | VolumeSet:
         """What a cell would see of an offer."""
         offer, keys = self.offers[offer_id]
         content = open_all(keys.payload_key, PAYLOAD, offer.payload_size_bytes, [self.payloads[offer_id]])
         assert keyed_digest(keys.digest_key, content) == offer.payload_digest
-        return Volume.from_bytes(content)
+        return read_payload(content)
 
     def lease(self, offer_id: str) -> str:
         """A cell takes an offer; the attempt's id."""
@@ -141,8 +141,9 @@ class LoopNetwork:
         self.tell("offer.exhausted", offer_id, code=code)
 
 
-def bright(volume: Volume) -> Findings:
+def bright(volume: Volume | VolumeSet) -> Findings:
     """What is brighter than 300, as the intracranial volume."""
+    volume = volume.first if isinstance(volume, VolumeSet) else volume
     array = np.ascontiguousarray(volume.array > 300)
     millilitres = float(array.sum()) * volume.voxel_ml
     mask = Mask("intracranial", array)

@@ -14,7 +14,7 @@ from bithive.database_sql import Database
 from clinic.metadata_sql import MIGRATIONS
 from clinic.refusals import StaleWorkitem, WorkitemAbsent
 from clinic.tables_workitem_sql import CURSORS, EVENTS, INBOX, SERIES, WORKITEMS
-from clinic.workitem import Duty, Event, Measured, Reference, Review, State, Statement, Workitem
+from clinic.workitem import Duty, Event, InputSeries, Measured, Reference, Review, State, Statement, Workitem
 from clinic.workitem_store import (
     EVENTS_READ_MAX,
     Change,
@@ -125,6 +125,7 @@ def test_a_workitem_comes_back_as_it_was(store):
             Statement("score", "Score", "Present (51 %)", 0.51, positive=True),
         ),
         remarks=("outside-population",),
+        inputs=(InputSeries("T1c", "1.2.1", "0" * 64), InputSeries("FLAIR", "1.2.2", "1" * 64)),
         references=(Reference("seg", "1", "2", "3"),),
         superseded_by="wit_9",
         review=Review.ACCEPTED,

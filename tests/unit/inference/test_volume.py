@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bithive.limits import VOLUME_AXIS_VOXELS_MAX
 from inference.errors import BadVolume
-from inference.volume import DTYPES, MAGIC, Volume
+from inference.volume import DTYPES, MAGIC, Volume, VolumeSet, read_payload
 
 AFFINE = np.array([[0.9, 0.1, 0, -90.5], [-0.1, 0.8, 0, 12.25], [0, 0, 1.2, 3.0], [0, 0, 0, 1]])
 
@@ -184,3 +184,53 @@ def test_planar_images_are_unsigned_and_lie_nowhere(dtype, affine):
                 {"affine": affine.tolist(), "dtype": dtype, "shape": [1, 4, 5], "unit": "display"}, array.tobytes()
             )
         )
+
+
+def volume_set(count=3):
+    arrays = [np.arange(24, dtype=np.int16).reshape(2, 3, 4) + number for number in range(count)]
+    return VolumeSet(tuple(Volume(array, np.diag([1.0, 2.0, 3.0, 1.0]), "arbitrary") for array in arrays))
+
+
+def test_a_set_travels_and_knows_what_it_is():
+    made = volume_set()
+    content = made.to_bytes()
+    read = read_payload(bytearray(content))
+    assert isinstance(read, VolumeSet)
+    assert (read.channels, read.voxels, read.to_bytes()) == (3, 24, content)
+    for one, other in zip(read.volumes, made.volumes, strict=True):
+        assert np.array_equal(one.array, other.array)
+        assert np.array_equal(one.affine, other.affine)
+    assert isinstance(read_payload(made.first.to_bytes()), Volume)
+
+
+def test_a_damaged_set_is_refused():
+    content = volume_set().to_bytes()
+    for length in (*range(0, 200, 7), len(content) - 1):
+        with pytest.raises(BadVolume):
+            read_payload(content[:length])
+    for other in (
+        content + b"\0",
+        content.replace(b'"channels": 3', b'"channels": 9'),
+        content.replace(b'"channels":3', b'"channels":2'),
+    ):
+        if other != content:
+            with pytest.raises(BadVolume):
+                read_payload(other)
+    with pytest.raises(BadVolume):
+        Volume.from_bytes(content)
+
+
+def test_a_set_is_of_one_grid():
+    first = volume_set().first
+    others = [
+        Volume(first.array.astype(np.float32), first.affine, "arbitrary"),
+        Volume(first.array, np.eye(4), "arbitrary"),
+        Volume(first.array, first.affine, "HU"),
+        Volume(np.zeros((2, 3, 5), np.int16), first.affine, "arbitrary"),
+    ]
+    for wrong in ((first,), (first,) * 9, *((first, other) for other in others)):
+        with pytest.raises(BadVolume):
+            VolumeSet(wrong)
+    planar = Volume(np.zeros((1, 2, 2), np.uint8), np.eye(4), "display")
+    with pytest.raises(BadVolume):
+        VolumeSet((planar, planar))

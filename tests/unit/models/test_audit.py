@@ -114,15 +114,18 @@ def test_what_is_not_built_is_named(bundle):
     assert "a detector" in found.refusal.detail
 
 
-def test_several_series_are_named(bundle):
-    channels = {"0": "T1c", "1": "T1", "2": "T2", "3": "FLAIR"}
+def test_several_series_need_names_that_are_known(bundle):
+    channels = {"0": "T1c", "1": "T1", "2": "T2", "3": "FA"}
 
     def four(metadata):
-        metadata["network_data_format"]["inputs"]["image"].update(num_channels=4, channel_def=channels)
+        metadata["network_data_format"]["inputs"]["image"].update(modality="MR", num_channels=4, channel_def=channels)
 
     found = audit(described(configured(bundle, zoo_shapes.tumours()), four))
     assert found.refusal.code == "bundle-needs"
-    assert "several series at once: T1c, T1, T2, FLAIR" in found.refusal.detail
+    assert "several series at once: T1c, T1, T2, FA" in found.refusal.detail
+    channels["3"] = "FLAIR"
+    known = audit(described(configured(bundle, zoo_shapes.tumours()), four))
+    assert ("needs", "MR series: T1c, T1, T2, FLAIR") in [(check.name, check.detail) for check in known.checks]
 
 
 @pytest.mark.parametrize("modality", ["US", "", "PT", 7])

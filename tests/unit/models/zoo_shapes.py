@@ -289,6 +289,7 @@ ACCEPTED: Mapping[str, Any] = {
     "swin_unetr_btcv_segmentation": swin,
     "ventricular_short_axis_3label": ventricles,
     "spleen_deepedit_annotation": deepedit,
+    "brats_mri_segmentation": tumours,
     "segmentation_template": template,
 }
 TORCHSCRIPT_ONLY: Mapping[str, Any] = {
@@ -297,6 +298,5 @@ TORCHSCRIPT_ONLY: Mapping[str, Any] = {
 }
 REFUSED: Mapping[str, Any] = {
     "renalStructures_CECT_segmentation": renal_cect,
-    "brats_mri_segmentation": tumours,
     "lung_nodule_ct_detection": nodules,
 }

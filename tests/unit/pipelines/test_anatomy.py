@@ -25,11 +25,19 @@ def meanings():
 
 def test_every_code_of_the_table_is_one_of_the_standard_with_its_meaning():
     known = meanings()
-    codes = [(entry["value"], entry["meaning"]) for entry in entries().values() if "value" in entry]
+    codes = [
+        (entry["value"], entry["meaning"]) for entry in entries().values() if "value" in entry and "scheme" not in entry
+    ]
     codes += [tuple(entry["site"]) for entry in entries().values() if "site" in entry]
     codes += [(code.value, code.meaning) for code in (LEFT, RIGHT, TISSUE, MORPHOLOGICALLY_ABNORMAL)]
     assert len(codes) > 100
     assert [code for code in codes if code[1] not in known.get(code[0], ())] == []
+    from pydicom.sr.codedict import codes as standard
+
+    others = {(entry["value"], entry["scheme"], entry["meaning"]) for entry in entries().values() if "scheme" in entry}
+    enhancing = standard.NCIt.EnhancingLesion
+    assert enhancing in standard.CID7151
+    assert others == {(enhancing.value, "NCIt", enhancing.meaning)}
 
 
 def test_sides_are_those_of_laterality():
@@ -47,7 +55,18 @@ def test_the_table_is_sound():
         assert ("value" in entry) == ("meaning" in entry)
         assert entry.get("region", "") in {"", *REGIONS}
         assert all(0 <= part <= 255 for part in entry.get("colour", ()))
-        assert set(entry) <= {"names", "value", "meaning", "region", "colour", "paired", "general", "abnormal", "site"}
+        assert set(entry) <= {
+            "names",
+            "value",
+            "scheme",
+            "meaning",
+            "region",
+            "colour",
+            "paired",
+            "general",
+            "abnormal",
+            "site",
+        }
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from pipelines.catalog import declared, pipelines
 from pipelines.errors import PipelineFileRefused
 from pipelines.file_text import parsed
 from pipelines.file_values import is_sct
-from pipelines.from_file import read
+from pipelines.from_bundle import pipeline_of
+from pipelines.from_file import pipeline_from, read
 from pipelines.match import match, why_not
 from pipelines.outputs import LEFT, MeasurementOutput, SegmentOutput
 from pipelines.series import CT_IMAGE_STORAGE, SeriesHeader
@@ -332,4 +333,20 @@ def test_identifiers_of_snomed_ct(value, is_one):
 def test_every_identifier_of_our_table_is_one():
     from pipelines.anatomy import entries
 
-    assert [row["value"] for row in entries().values() if "value" in row and not is_sct(row["value"])] == []
+    assert [
+        row["value"]
+        for row in entries().values()
+        if "value" in row and "scheme" not in row and not is_sct(row["value"])
+    ] == []
+
+
+def test_what_differs_between_several_series_is_not_for_a_file_to_say(tmp_path):
+    channels = {"num_channels": 2, "channel_def": {"0": "T1", "1": "FLAIR"}}
+    bundle = installed(tmp_path, "two_series", ("lesion",), "MR", inputs=channels, task="brain lesions")
+    base = pipeline_of(bundle)
+    text = "name: two_series\ntitle: Two\nbundle: {{name: two_series, version: 0.5.9}}\nseries:\n  {0}\nintended_use: Made for this test alone, by nobody.\n"
+    made = pipeline_from(read(text.format("spacing_mm_max: 1.5").encode()), bundle, base)
+    assert [role.selector.spacing_mm_max for role in made.roles] == [1.5, 1.5]
+    for member in ("weighting: T1", "contrast: any", "words_for: [brain]"):
+        with pytest.raises(PipelineFileRefused, match="several series"):
+            pipeline_from(read(text.format(member).encode()), bundle, base)

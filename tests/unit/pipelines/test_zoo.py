@@ -19,6 +19,7 @@ from tests.common.zoo import zoo_bundle
 from tests.unit.pipelines.test_anatomy import meanings
 from tests.unit.pipelines.zoo_names import BUNDLES
 
+TUMOURS = "brats_mri_segmentation"
 VENTRICLES = "ventricular_short_axis_3label"
 HEADER = SeriesHeader(
     series_uid="1.2",
@@ -58,7 +59,9 @@ HEART = dataclasses.replace(
 def standing_in(folder, name):
     """An installed bundle of that name, release and structures, without weights."""
     modality, task, names = BUNDLES[name]
-    return installed(folder, name, names, modality, task=task, version=entries()[name].version)
+    four = {"num_channels": 4, "channel_def": {"0": "T1c", "1": "T1", "2": "T2", "3": "FLAIR"}}
+    inputs = four if name == TUMOURS else None
+    return installed(folder, name, names, modality, inputs=inputs, task=task, version=entries()[name].version)
 
 
 @pytest.fixture
@@ -72,6 +75,7 @@ def test_the_declared_releases_are_those_that_are_pulled():
         "wholeBody_ct_segmentation",
         "prostate_mri_anatomy",
         VENTRICLES,
+        TUMOURS,
     }
     for name, file in zoo_files().items():
         assert file.name == name

@@ -92,6 +92,11 @@ BUNDLES = {
         "Segmentation of peripheral zone and central gland in prostate MRI",
         ("central gland", "peripheral zone"),
     ),
+    "brats_mri_segmentation": (
+        "MR",
+        "Segments the parts of brain tumours in four MR images",
+        ("tumor core", "whole tumor", "enhancing tumor"),
+    ),
     "ventricular_short_axis_3label": (
         "MR",
         "Segments the left and right ventricle in 2D short axis MR images",
