@@ -59,8 +59,11 @@ def listen(settings: Settings) -> Listening:
 
 
 def _bind(host: str, port: int) -> socket.socket:
+    """A listening socket that says it is TCP: of any other asyncio leaves Nagle's algorithm on, which costs each answer of
+    two parts 40 ms.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))

@@ -30,7 +30,7 @@ from tests.common.hub import Hub
 from tests.common.servers import wait_until
 
 TARGET_S = 0.5
-POLL_S = 0.01
+POLL_S = 0.03
 TIMEOUT_S = 60.0
 
 

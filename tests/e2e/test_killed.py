@@ -195,6 +195,7 @@ def test_hub_killed_at_every_point_of_the_flow(walk: Walk) -> None:
     _assert_whole(walk)
 
 
+@pytest.mark.soak
 def test_cell_killed_while_it_runs(walk: Walk) -> None:
     study = walk.study()
     walk.stow_until_taken(study)

@@ -12,6 +12,7 @@ from bithive.settings import load
 def test_one_socket_where_the_public_one_is_plain_loopback():
     where = listen(load(http={"port": 0}))
     assert where.public is where.private
+    assert where.public.proto == socket.IPPROTO_TCP, "else asyncio leaves Nagle's algorithm on"
     assert where.public_url == where.private_url == f"http://127.0.0.1:{where.public.getsockname()[1]}"
     where.public.close()
 
