@@ -6,7 +6,6 @@ needs: durable archive, DICOM reading, broker, encryption, receipt, SEG, SR and 
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
@@ -23,9 +22,9 @@ import psutil
 from rich.table import Table
 
 from benchmarks.common import (
-    ROOT,
     RUNS,
     Copy,
+    LineProgram,
     alternate,
     console,
     copies,
@@ -172,35 +171,14 @@ class Deepbet:
         command = [program, "-z", "n", "-f", "t1", "-o", str(folder), str(study_folder())]
         subprocess.run(command, check=True, capture_output=True)
         self._nifti = next(folder.glob("*.nii"))
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.rival_deepbet"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd=ROOT,
-        )
-        self._read()
-
-    @property
-    def pid(self) -> int:
-        """Of its process."""
-        return self._process.pid
+        self._program = LineProgram([sys.executable, "-m", "benchmarks.rival_deepbet"])
+        self.pid = self._program.pid
 
     def run(self, _number: int) -> float:
         """Seconds of one run."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{self._nifti}\n")
-        self._process.stdin.flush()
-        return float(self._read()["seconds"])
+        return float(self._program.ask(self._nifti)["seconds"])
 
     def close(self) -> None:
         """End the process."""
-        console.print(f"deepbet's peak memory {peak_memory_bytes(self._process.pid) / 2**20:.0f} MiB")
-        self._process.kill()
-        self._process.communicate()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        answer: dict[str, Any] = json.loads(self._process.stdout.readline())
-        return answer
+        console.print(f"deepbet's peak memory {peak_memory_bytes(self.pid) / 2**20:.0f} MiB")
+        self._program.close()

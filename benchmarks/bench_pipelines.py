@@ -7,17 +7,14 @@ once. Where the program is not to be had, ours stands alone. Radiograph and ultr
 
 from __future__ import annotations
 
-import json
 import os
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
@@ -25,7 +22,7 @@ from rich.table import Table
 
 from benchmarks import rival_brainchop
 from benchmarks.bench_main_job import Deepbet
-from benchmarks.common import ROOT, console, machine, peak_memory_bytes
+from benchmarks.common import LineProgram, console, machine, peak_memory_bytes
 
 RUNS = 3
 
@@ -97,32 +94,12 @@ def _store(name: str) -> Path:
 
 def _warm(command: list[str], folder: Path) -> Told:
     """A program that loads, then answers each folder with its seconds; the first answer is not counted."""
-    process = subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-
-    def told() -> dict[str, Any]:
-        """The next line that is one of JSON: logs go to the same place."""
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("{"):
-                found: dict[str, Any] = json.loads(line)
-                return found
-        raise AssertionError(f"{command[2]} ended")
-
+    program = LineProgram(command)
     try:
-        told()
-        seconds = []
-        for _ in range(RUNS + 1):
-            process.stdin.write(f"{folder}\n")
-            process.stdin.flush()
-            seconds.append(float(told()["seconds"]))
-        return Told(seconds[1:], peak_memory_bytes(process.pid))
+        seconds = [float(program.ask(folder)["seconds"]) for _ in range(RUNS + 1)]
+        return Told(seconds[1:], peak_memory_bytes(program.pid))
     finally:
-        process.kill()
-        process.communicate()
+        program.close()
 
 
 def _simpleitk(rule: str, folder: Path) -> Told:

@@ -8,7 +8,6 @@ script archives nothing and writes no DICOM; it says what the network itself cos
 from __future__ import annotations
 
 import io
-import json
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,18 @@ from pydicom.uid import generate_uid
 from rich.table import Table
 
 from benchmarks.bench_main_job import _cells, _show_steps
-from benchmarks.common import BOUNDARY, ROOT, RUNS, Copy, alternate, console, machine, peak_memory_bytes, stow
+from benchmarks.common import (
+    BOUNDARY,
+    ROOT,
+    RUNS,
+    Copy,
+    LineProgram,
+    alternate,
+    console,
+    machine,
+    peak_memory_bytes,
+    stow,
+)
 from tests.common.hub import Hub
 from tests.common.servers import wait_until
 
@@ -156,36 +166,13 @@ class Script:
         weights = models.weights(models.bundle(subject.pipeline))
         network = next(path for name, path in weights.items() if name.endswith(".onnx"))
         self._image = subject.image
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.rival_planar", str(network)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd=ROOT,
-        )
-        self._read()
-
-    @property
-    def pid(self) -> int:
-        """Of its process."""
-        return self._process.pid
+        self._program = LineProgram([sys.executable, "-m", "benchmarks.rival_planar", str(network)])
+        self.pid = self._program.pid
 
     def run(self, _number: int) -> float:
         """Seconds of one run."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{self._image}\n")
-        self._process.stdin.flush()
-        return float(self._read()["seconds"])
+        return float(self._program.ask(self._image)["seconds"])
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.communicate()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the rival's process ended"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+        self._program.close()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psutil
@@ -104,6 +107,47 @@ def show(title: str, names: tuple[str, str], compared: Compared, target: float, 
     console.print(table)
     verdict = "reached" if compared.ratio <= target else "MISSED"
     console.print(f"ratio of medians {compared.ratio:.2f}; target at most {target:.2f}: {verdict}\n")
+
+
+class LineProgram:
+    """A program that says in a line of JSON that it has loaded, then answers each line with one.
+
+    Parameters
+    ----------
+    command
+        How it is started; other lines that it writes are passed over.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        self.loaded = self._read()
+
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
+    def ask(self, line: object) -> dict[str, Any]:
+        """Its answer."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if line.startswith("{"):
+                answer: dict[str, Any] = json.loads(line)
+                return answer
+        raise AssertionError("the program ended")
 
 
 def machine() -> str:

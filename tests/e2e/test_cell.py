@@ -125,6 +125,7 @@ def test_without_a_hub_a_cell_waits_and_ends_when_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.soak
 def test_a_node_needs_no_dicom_library(hub: Hub, start: Start) -> None:
     head = real_head(hub)
     cell = start(local_cell(real=True))

@@ -149,6 +149,7 @@ def start(house: House) -> Generator[Callable[[], CellProcess]]:
 
 
 @pytest.mark.heavy
+@pytest.mark.soak
 def test_one_cell_serves_several_bundles(house: House, start: Callable[[], CellProcess]) -> None:
     one, two = house.install("one_ct").sha256, house.install("two_ct").sha256
     cell = start()

@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -59,6 +59,8 @@ AXCODES = ["".join(letters) for letters in itertools.permutations("RAS")] + ["LP
 def test_any_axes_are_turned_as_nibabel_turns_them(orientation, degrees, axcodes):
     affine = affine_of(*orientation)
     affine[:3, :3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix() @ affine[:3, :3]
+    sizes = np.sort(np.abs(affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)), axis=0)
+    assume((sizes[2] - sizes[1]).min() > 1e-3)  # half-way between two axes either answer is right
     volume = Volume(np.arange(60, dtype=np.int16).reshape(3, 4, 5), affine, "HU")
     ras = ras_affine(volume)
     wanted = nib.orientations.axcodes2ornt(axcodes)
