@@ -64,6 +64,7 @@ def main() -> None:
 def _row(table: Table, name: str, folder: Path, rival: str, run: Callable[[], Told] | None) -> None:
     ours = _warm([sys.executable, "-m", "benchmarks.pipeline_process", name, str(_store(name))], folder)
     theirs = run() if run is not None else None
+    console.print(f"{name}: {_seconds(ours)}{f', {rival} {_seconds(theirs)}' if theirs else ''}")
     ratio = statistics.median(ours.seconds) / statistics.median(theirs.seconds) if theirs else None
     table.add_row(
         name,
