@@ -90,21 +90,21 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Generator[Hub]:
         hub.stop()
 
 
+_HEAVY_FOLDERS = ("golden", "e2e", "interop")
 _APART = ("tests/e2e/test_pipelines.py",)
-"""End to end, with a hub of its own, and as long as half of the others: it goes to whichever process is free."""
+"""Heavy files with a hub of their own, as long as all the others of a lane: they go to whichever process is free."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """What shares a hub goes to one process, the rest file by file to whichever is free; the long ones come first."""
-    config.option.loadscopereorder = False
+    """What starts servers or runs networks goes to one process, the rest to the other, file by file."""
     return _Scheduling(config, log)
 
 
 class _Scheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.split("::", maxsplit=1)[0]
-        return "e2e" if path.startswith("tests/e2e/") and path not in _APART else path
+        return "heavy" if path.split("/")[1] in _HEAVY_FOLDERS and path not in _APART else path
 
 
 @pytest.hookimpl(hookwrapper=True)
