@@ -11,11 +11,11 @@ import numpy.typing as npt
 from inference.brain import histogram_of
 from inference.components import Runs, keep_largest
 from inference.conform import Conformed
-from inference.errors import AnatomyAbsent, ImplausibleFindings
+from inference.errors import AnatomyAbsent
 from inference.findings import Mask, Measurement, bounding_box
 from inference.geometry import Canonical
 from inference.morphology import dilate, erode
-from inference.postprocess import border_cm2, extent_mm
+from inference.postprocess import RequireShaped
 from inference.rules import HOUNSFIELD
 from inference.steps import Item, Keyed, Keys
 
@@ -125,48 +125,7 @@ class MeasureBraind(Keyed):
         return {**data, "masks": tuple(masks), "measurements": tuple(measured)}
 
 
-class _Checked(Keyed):
-    """Checks by name; the first that fails is told, never a value."""
-
-    stage: ClassVar[str] = "measuring"
-
-    def __init__(
-        self,
-        keys: Keys,
-        image: str,
-        volume_ml: Sequence[float],
-        extent_mm: Sequence[float],
-        border_cm2_max: float,
-        certainty_min: float,
-    ) -> None:
-        super().__init__(keys)
-        self.image, self.border_cm2_max, self.certainty_min = image, border_cm2_max, certainty_min
-        self.volume_ml, self.extent_mm = tuple(volume_ml), tuple(extent_mm)
-
-    def __call__(self, data: Item) -> Item:
-        for name, holds in (self._shape(data) | self.further(data)).items():
-            if not holds:
-                raise ImplausibleFindings(f"the check of {name} fails", check=name)
-        return data
-
-    def further(self, data: Item) -> dict[str, bool]:
-        """Checks of one kind of image."""
-        raise NotImplementedError
-
-    def _shape(self, data: Item) -> dict[str, bool]:
-        image: Canonical = data[self.image]
-        mask: Where = data[self.key]
-        certainty = next(item.value for item in data["scores"] if item.key == "certainty")
-        volume_ml = next(item.value for item in data["measurements"] if item.key == "brain_volume")
-        return {
-            "volume": self.volume_ml[0] <= volume_ml <= self.volume_ml[1],
-            "extent": all(self.extent_mm[0] <= size <= self.extent_mm[1] for size in extent_mm(mask, image)),
-            "border": max(border_cm2(mask, image)) <= self.border_cm2_max,
-            "certainty": certainty >= self.certainty_min,
-        }
-
-
-class RequireBrainOnCtd(_Checked):
+class RequireBrainOnCtd(RequireShaped):
     """Refuse a brain on CT that none is.
 
     Parameters
@@ -212,7 +171,7 @@ class RequireBrainOnCtd(_Checked):
         skull_mm: float,
         skull_share_min: float,
     ) -> None:
-        super().__init__(keys, image, volume_ml, extent_mm, border_cm2_max, certainty_min)
+        super().__init__(keys, image, "brain_volume", volume_ml, extent_mm, border_cm2_max, certainty_min)
         self.shares, self.median_hu = shares, tuple(median_hu)
         self.bone_share_max, self.air_share_max = bone_share_max, air_share_max
         self.skull_hu, self.skull_mm, self.skull_share_min = skull_hu, skull_mm, skull_share_min
@@ -229,7 +188,7 @@ class RequireBrainOnCtd(_Checked):
         }
 
 
-class RequireBrainOnMrd(_Checked):
+class RequireBrainOnMrd(RequireShaped):
     """Refuse a brain on MR that none is.
 
     Parameters
@@ -261,7 +220,7 @@ class RequireBrainOnMrd(_Checked):
         variation: Sequence[float],
         brightness_min: float,
     ) -> None:
-        super().__init__(keys, image, volume_ml, extent_mm, border_cm2_max, certainty_min)
+        super().__init__(keys, image, "brain_volume", volume_ml, extent_mm, border_cm2_max, certainty_min)
         self.cube, self.variation, self.brightness_min = cube, tuple(variation), brightness_min
 
     def further(self, data: Item) -> dict[str, bool]:

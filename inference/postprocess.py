@@ -155,7 +155,71 @@ class MeasureVolumed(Keyed):
         }
 
 
-class RequirePlausibled(Keyed):
+class RequireShaped(Keyed):
+    """Checks by name, of a mask's shape and of what a kind of image adds; the first that fails is told, never a value.
+
+    Parameters
+    ----------
+    keys
+        Of the mask, along stored axes.
+    image
+        Key of the `Canonical`.
+    measurement
+        Key of the volume among the measurements.
+    volume_ml, extent_mm
+        (least, most) volume; and extent of the mask's box along every axis.
+    border_cm2_max
+        Largest area of the mask on one side of the image: more means that the anatomy was cut off.
+    certainty_min
+        Least of the score `certainty`.
+
+    Raises
+    ------
+    ImplausibleFindings
+        Naming the first check that fails.
+    """
+
+    stage: ClassVar[str] = "measuring"
+
+    def __init__(
+        self,
+        keys: Keys,
+        image: str,
+        measurement: str,
+        volume_ml: Sequence[float],
+        extent_mm: Sequence[float],
+        border_cm2_max: float,
+        certainty_min: float,
+    ) -> None:
+        super().__init__(keys)
+        self.image, self.measurement = image, measurement
+        self.volume_ml, self.extent_mm = tuple(volume_ml), tuple(extent_mm)
+        self.border_cm2_max, self.certainty_min = border_cm2_max, certainty_min
+
+    def __call__(self, data: Item) -> Item:
+        for name, holds in (self._shape(data) | self.further(data)).items():
+            if not holds:
+                raise ImplausibleFindings(f"the check of {name} fails", check=name)
+        return data
+
+    def further(self, data: Item) -> dict[str, bool]:
+        """Checks of one kind of image."""
+        raise NotImplementedError
+
+    def _shape(self, data: Item) -> dict[str, bool]:
+        image: Canonical = data[self.image]
+        mask: npt.NDArray[np.bool_] = data[self.key]
+        volume_ml = next(item.value for item in data["measurements"] if item.key == self.measurement)
+        certainty = next(item.value for item in data["scores"] if item.key == "certainty")
+        return {
+            "volume": self.volume_ml[0] <= volume_ml <= self.volume_ml[1],
+            "extent": all(self.extent_mm[0] <= size <= self.extent_mm[1] for size in extent_mm(mask, image)),
+            "border": max(border_cm2(mask, image)) <= self.border_cm2_max,
+            "certainty": certainty >= self.certainty_min,
+        }
+
+
+class RequirePlausibled(RequireShaped):
     """Refuse rather than be confidently wrong.
 
     Parameters
@@ -184,8 +248,6 @@ class RequirePlausibled(Keyed):
         Naming the first check that fails; never the values, which are clinical.
     """
 
-    stage: ClassVar[str] = "measuring"
-
     def __init__(
         self,
         keys: Keys,
@@ -199,30 +261,13 @@ class RequirePlausibled(Keyed):
         brightness_min: float,
         texture_min: float,
     ) -> None:
-        super().__init__(keys)
-        self.image, self.overview, self.measurement = image, overview, measurement
-        self.volume_ml, self.extent_mm = tuple(volume_ml), tuple(extent_mm)
-        self.border_cm2_max, self.certainty_min = border_cm2_max, certainty_min
-        self.brightness_min, self.texture_min = brightness_min, texture_min
+        super().__init__(keys, image, measurement, volume_ml, extent_mm, border_cm2_max, certainty_min)
+        self.overview, self.brightness_min, self.texture_min = overview, brightness_min, texture_min
 
-    def __call__(self, data: Item) -> Item:
-        array = data[self.key]
-        image: Canonical = data[self.image]
-        volume_ml = next(item.value for item in data["measurements"] if item.key == self.measurement)
-        certainty = next(item.value for item in data["scores"] if item.key == "certainty")
-        bright, texture = contrast(array, image, data[self.overview])
-        checks = (
-            ("volume", self.volume_ml[0] <= volume_ml <= self.volume_ml[1]),
-            ("extent", all(self.extent_mm[0] <= size <= self.extent_mm[1] for size in extent_mm(array, image))),
-            ("border", max(border_cm2(array, image)) <= self.border_cm2_max),
-            ("certainty", certainty >= self.certainty_min),
-            ("brightness", bright >= self.brightness_min),
-            ("texture", texture >= self.texture_min),
-        )
-        for name, holds in checks:
-            if not holds:
-                raise ImplausibleFindings(f"the check of {name} fails", check=name)
-        return data
+    def further(self, data: Item) -> dict[str, bool]:
+        """Brightness and texture."""
+        bright, texture = contrast(data[self.key], data[self.image], data[self.overview])
+        return {"brightness": bright >= self.brightness_min, "texture": texture >= self.texture_min}
 
 
 def extent_mm(mask: npt.NDArray[np.bool_], image: Canonical) -> tuple[float, float, float]:

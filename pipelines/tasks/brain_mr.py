@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bithive.offer import DataClass, Urgency
-from pipelines import words
+from pipelines.heads import T1_HEAD
 from pipelines.outputs import (
     ANATOMICAL_STRUCTURE,
     BRAIN,
@@ -13,27 +15,17 @@ from pipelines.outputs import (
     PreviewOutput,
     SegmentOutput,
 )
-from pipelines.series import MR_STORAGES
-from pipelines.spec import Pipeline, SeriesSelector
+from pipelines.spec import Pipeline
 from pipelines.weightings import ANATOMICAL
 
-_SELECTOR = SeriesSelector(
-    modality="MR",
-    sop_classes=MR_STORAGES,
-    body_parts=frozenset({"HEAD", "BRAIN", "SKULL", "HEADNECK"}),
+_SELECTOR = replace(
+    T1_HEAD,
     shown_by_words=ANATOMICAL.shown_by_words,
     shown_by_timings=ANATOMICAL.shown_by_timings,
     contrary_words=ANATOMICAL.contrary_words,
     contrary_timings=ANATOMICAL.contrary_timings,
-    other_anatomy_words=words.any_of(*words.joined(words.ANATOMY, without=("head",))),
-    derived_words=words.any_of(*words.SURVEYS, *words.COMPUTED, *words.MR_COMPUTED),
-    derived_types=words.DERIVED_TYPES,
-    contrast_words=words.any_of(*words.CONTRAST, alone=words.CONTRAST_ALONE),
-    with_contrast=False,
     spacing_mm_max=6.0,
     slices_min=20,
-    extent_mm_min=120.0,
-    age_years=(18.0, 120.0),
 )
 
 PIPELINE = Pipeline(

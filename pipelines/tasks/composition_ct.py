@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bithive.offer import DataClass, Urgency
-from pipelines import regions, words
 from pipelines.outputs import (
     ANATOMICAL_STRUCTURE,
     ATTENUATION,
@@ -18,33 +17,16 @@ from pipelines.outputs import (
     PreviewOutput,
     SegmentOutput,
 )
-from pipelines.series import CT_STORAGES
-from pipelines.spec import Pipeline, SeriesSelector
+from pipelines.spec import Pipeline
+from pipelines.trunks import trunk_ct
 
 BONE = Code("272673000", "SCT", "Bone")
 FAT = Code("55603005", "SCT", "Fat")
 SOFT_TISSUE = Code("87784001", "SCT", "Soft tissue")
 TRUNK = Code("22943007", "SCT", "Trunk")
 
-_SHOWN = frozenset({"chest", "heart", "abdomen", "pelvis"})
-_SELECTOR = SeriesSelector(
-    modality="CT",
-    sop_classes=CT_STORAGES,
-    body_parts=regions.body_parts(_SHOWN) | {"PARTIALBODY", "BODY"},
-    shown_by_words=words.EVERYTHING,
-    shown_by_timings=(),
-    contrary_words=words.NOTHING,
-    contrary_timings=(),
-    other_anatomy_words=regions.other_anatomy(_SHOWN),
-    derived_words=words.any_of(*words.SURVEYS, *words.CT_SURVEYS, *words.COMPUTED, *words.CT_COMPUTED),
-    derived_types=words.DERIVED_TYPES,
-    contrast_words=words.NOTHING,
-    with_contrast=True,
-    spacing_mm_max=10.0,
-    slices_min=5,
-    extent_mm_min=10.0,
-    age_years=(18.0, 120.0),
-    body_part_required=True,
+_SELECTOR = trunk_ct(
+    frozenset({"chest", "heart", "abdomen", "pelvis"}), spacing_mm_max=10.0, slices_min=5, extent_mm_min=10.0
 )
 
 

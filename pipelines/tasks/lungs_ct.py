@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bithive.offer import DataClass, Urgency
-from pipelines import regions, words
 from pipelines.anatomy import local_code
 from pipelines.outputs import (
     ANATOMICAL_STRUCTURE,
@@ -21,33 +20,14 @@ from pipelines.outputs import (
     PreviewOutput,
     SegmentOutput,
 )
-from pipelines.series import CT_STORAGES
-from pipelines.spec import Pipeline, SeriesSelector
+from pipelines.spec import Pipeline
+from pipelines.trunks import trunk_ct
 
 LUNG = Code("39607008", "SCT", "Lung")
 LOW_ATTENUATION = local_code("laa_950", "Share of lung below -950 HU (LAA-950)")
 PERCENTILE_15 = local_code("pd15", "15th percentile of lung density (PD15)")
 
-_SHOWN = frozenset({"chest", "heart", "abdomen"})
-_SELECTOR = SeriesSelector(
-    modality="CT",
-    sop_classes=CT_STORAGES,
-    body_parts=regions.body_parts(_SHOWN) | {"PARTIALBODY", "BODY"},
-    shown_by_words=words.EVERYTHING,
-    shown_by_timings=(),
-    contrary_words=words.NOTHING,
-    contrary_timings=(),
-    other_anatomy_words=regions.other_anatomy(_SHOWN),
-    derived_words=words.any_of(*words.SURVEYS, *words.CT_SURVEYS, *words.COMPUTED, *words.CT_COMPUTED),
-    derived_types=words.DERIVED_TYPES,
-    contrast_words=words.NOTHING,
-    with_contrast=True,
-    spacing_mm_max=5.0,
-    slices_min=20,
-    extent_mm_min=30.0,
-    age_years=(18.0, 120.0),
-    body_part_required=True,
-)
+_SELECTOR = trunk_ct(frozenset({"chest", "heart", "abdomen"}), spacing_mm_max=5.0, slices_min=20, extent_mm_min=30.0)
 
 
 def _measured(name: str, mask: str, said: str, side: Code | None) -> tuple[MeasurementOutput, ...]:
