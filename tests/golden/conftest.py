@@ -18,7 +18,7 @@ from tests.common.hub import MODEL_STORE
 from tests.common.studies import catalog, pulled
 
 ENGINES = ("torch", "openvino")
-HEADS = ("pydeface", "t1-head")
+HEADS = (pytest.param("pydeface", marks=pytest.mark.soak), "t1-head")
 
 
 def read_series(folder: Path, unit: str = "arbitrary") -> Volume:
