@@ -8,12 +8,13 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from fastapi import APIRouter, FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from api import health, problems, progress, reviews, sessions, studies, upload
+from api import health, ledger, problems, progress, reviews, sessions, studies, upload
 from api.dicomweb import routers as dicomweb_routers
 from api.middleware import BodyLimit, SafeHeaders
 from api.network import router as network_router
 from api.pages import faults
 from api.pages.router import common as common_pages
+from api.pages.router import ledger as ledger_pages
 from api.pages.router import router as pages_router
 from api.problems import CatchAll
 from api.services import Services
@@ -67,7 +68,7 @@ def role_routers(services: Services) -> list[APIRouter]:
     """The routers of the sides that this process serves."""
     role, routers = services.settings.role, [common_pages]
     if role is not Role.CLINICAL:
-        routers.append(network_router)
+        routers += [network_router, ledger_pages, ledger.router]
     if role is not Role.NETWORK:
         routers += [*dicomweb_routers, studies.router, upload.router, reviews.router, pages_router]
     return routers

@@ -26,13 +26,15 @@ SCOPES: dict[str, frozenset[str]] = {
     "clinician": frozenset({"studies:read", "studies:write", "studies:review", "dicom:read", "dicom:write"}),
     "pacs": frozenset({"dicom:read", "dicom:write"}),
     "cell": frozenset({"cell"}),
-    "institution": frozenset({"institution"}),
-    "auditor": frozenset({"ledger:read", "access:read"}),
+    "institution": frozenset({"institution", "ledger:own"}),
+    "auditor": frozenset({"ledger:read", "ledger:own", "access:read"}),
     "administrator": frozenset(
         {
             "accounts:write",
             "access:read",
             "ledger:read",
+            "ledger:own",
+            "ledger:write",
             "studies:read",
             "studies:write",
             "studies:delete",

@@ -51,8 +51,8 @@ def check_outcome(outcome: Outcome, settings: Settings, hub_bytes: int, clock: C
     charge, parts = statement.charge, sum(share.amount for share in statement.split)
     if charge is None or charge != parts:
         raise StepFailed(f"charged: the parts sum to {parts}, the charge is {charge}")
-    if statement.reward_btt is None or str(statement.reward_state) != "paid":
-        raise StepFailed("charged: the epoch was closed and the node was not paid")
+    if statement.reward_btt is None or str(statement.reward_state) not in ("held", "paid"):
+        raise StepFailed("charged: the epoch was closed and the node has earned nothing")
     return Checked(outcome, statement, entries, hub_bytes)
 
 
@@ -108,5 +108,5 @@ def lines(checked: Checked) -> Iterator[tuple[str, str]]:
     yield "charge", f"{statement.text(statement.charge)} of {statement.text(statement.hold)} held"
     for share in statement.split:
         yield f"  to the {share.label}", statement.text(share.amount)
-    yield "node's reward", f"{statement.reward_text} for {statement.work_units} work units (epoch {statement.epoch})"
+    yield "node's reward", f"{statement.reward_text} for {statement.work_units} work units (epoch {statement.epoch}, {statement.reward_state})"
     yield "ledger", f"{checked.entries} entries replayed, 0 findings"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Never
 
 from api.errors import SideAbsent
+from api.ledger_desk import LedgerDesk
 from bithive.blobs import Blobs
 from bithive.clock import Clock
 from bithive.ids import Ids
@@ -87,6 +88,8 @@ class Services:
         The clinical side.
     broker, economy, ledger
         The network side; `ledger` is the economy's.
+    desk
+        What the ledger's addresses remember between requests.
     loops
         The hub's threads, not started.
     repertoire
@@ -115,6 +118,7 @@ class Services:
     broker: Broker
     economy: Economy
     ledger: Ledger
+    desk: LedgerDesk = field(default_factory=LedgerDesk)
     loops: tuple[Loop, ...] = ()
     repertoire: Callable[[], Repertoire] = built_in
     wake: Callable[[], None] = nothing

@@ -32,10 +32,12 @@ from clinic.review import Reviews
 from clinic.volumes import Volumes
 from clinic.workitem_store_sql import SqlWorkitemStore
 from cluster.network_sql import open_broker
+from economy.cosigning import witness_keys
 from economy.economy import Economy
 
 LOCAL_CELL, LOCAL_INSTITUTION = "local-cell", "local-institution"
 HOUSEKEEPING_S = 0.25
+EPOCHS_S = 1.0
 
 
 def wire(settings: Settings, clock: Clock, private_url: str = "") -> Services:
@@ -66,8 +68,8 @@ def wire(settings: Settings, clock: Clock, private_url: str = "") -> Services:
     loops: list[Loop] = []
     wake: Callable[[], None] = lambda: None  # noqa: E731 - a name for what a network role has not
     if settings.role is not Role.CLINICAL:
-        network, housekeeping = _network_side(settings, clock, ids, closing)
-        loops.append(housekeeping)
+        network, network_loops = _network_side(settings, clock, ids, closing)
+        loops += network_loops
     if settings.role is not Role.NETWORK:
         network_url, token = _network_access(settings, accounts, private_url)
         remote = HttpNetwork(network_url, token)
@@ -96,8 +98,11 @@ def wire(settings: Settings, clock: Clock, private_url: str = "") -> Services:
     )
 
 
-def _network_side(settings: Settings, clock: Clock, ids: Ids, closing: ExitStack) -> tuple[dict[str, Any], Loop]:
-    """Broker and ledger, and the loop that ends what is due and books what was accepted."""
+def _network_side(
+    settings: Settings, clock: Clock, ids: Ids, closing: ExitStack
+) -> tuple[dict[str, Any], tuple[Loop, ...]]:
+    """Broker and ledger, the loop that ends what is due and books what was accepted, and the one that closes epochs."""
+    witness_keys(settings.network.witnesses)
     broker = open_broker(settings, clock, ids)
     economy = Economy.open(settings, clock, ids)
     closing.callback(economy.close)
@@ -106,9 +111,10 @@ def _network_side(settings: Settings, clock: Clock, ids: Ids, closing: ExitStack
     def tick() -> float:
         broker.expire()
         relay.drain()
-        return min(HOUSEKEEPING_S, max(economy.epochs.tick(), 0.0))
+        return HOUSEKEEPING_S
 
-    return {"broker": broker, "economy": economy, "ledger": economy.ledger}, Loop("housekeeping", tick)
+    loops = (Loop("housekeeping", tick), Loop("epochs", lambda: min(max(economy.tick(), 0.0), EPOCHS_S)))
+    return {"broker": broker, "economy": economy, "ledger": economy.ledger}, loops
 
 
 def _clinical_side(

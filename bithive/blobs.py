@@ -12,8 +12,9 @@ import io
 import os
 import secrets
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -148,6 +149,9 @@ class FileBlobs:
 
     def _clear_leftovers(self) -> None:
         """Remove spool files of a process that died, unless another process works in this folder now."""
+        if not is_kept(self._root):
+            for leftover in kept(self._root):
+                leftover.unlink(missing_ok=True)
         lock = os.open(self._root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         weakref.finalize(self, os.close, lock)
         try:
@@ -193,7 +197,73 @@ class FileBlobs:
             raise BlobAbsent from None
 
     def delete(self, digest: str) -> None:
-        self.path(digest).unlink(missing_ok=True)
+        if is_kept(self._root):
+            with suppress(FileNotFoundError):
+                self.path(digest).rename(self._root / _KEPT / digest)
+        else:
+            self.path(digest).unlink(missing_ok=True)
+
+
+_KEPT, _KEEP = "kept", "keep.lock"
+
+
+@contextmanager
+def keeping(root: Path) -> Iterator[Callable[[str], Path | None]]:
+    """While the block runs, files that are deleted under `root` are put aside in `kept`, by whichever process.
+
+    For a backup: a file that its cut names may be deleted before it is copied. The lock ends with the process, however
+    it ends; what is left is removed by whoever opens the store or keeps next. Whoever deletes a file in the
+    transaction that ends its row, as the archive does, asks inside that transaction: so a cut that begins after this
+    block has either lost the row, or keeps the file.
+
+    Yields
+    ------
+    Callable
+        Where the file of a digest lies now, in place or put aside; None when it is neither.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process keeps.
+    """
+    (root / _KEPT).mkdir(parents=True, exist_ok=True)
+    handle = os.open(root / _KEEP, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def find(digest: str) -> Path | None:
+        places = (root / digest[:2] / digest, root / _KEPT / digest, root / digest[:2] / digest)
+        return next((path for path in places if path.exists()), None)
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for leftover in kept(root):
+            leftover.unlink(missing_ok=True)
+        yield find
+        for leftover in kept(root):
+            leftover.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+
+
+def kept(root: Path) -> list[Path]:
+    """Files that were deleted while a backup kept them."""
+    folder = root / _KEPT
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def is_kept(root: Path) -> bool:
+    """Whether a backup keeps deleted files at this moment."""
+    try:
+        handle = os.open(root / _KEEP, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(handle)
 
 
 def _sync_folder(path: Path) -> None:

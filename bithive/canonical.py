@@ -13,6 +13,7 @@ from typing import Any
 
 _SAFE_INTEGER_MAX = 2**53 - 1
 _DEPTH_MAX = 64
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def canonical(value: Any) -> bytes:
@@ -26,8 +27,7 @@ def canonical(value: Any) -> bytes:
         If an integer lies beyond 2^53 - 1, a string is not valid Unicode, or the value is nested too deeply.
     """
     _check(value, 0)
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode()
+    return _ENCODER.encode(value).encode()
 
 
 def digest(value: Any) -> str:

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("api.commands.models", "List, fetch and verify models."),
     "pipelines": ("api.commands.pipelines", "List, check and show pipelines, this site's own among them."),
     "account": ("api.commands.account", "Who may sign in: add, list, disable, link."),
+    "backup": ("api.commands.backup", "Back up a hub that runs, and restore it to a moment."),
     "migrate": ("api.commands.migrate", "Bring the databases to this version's schema."),
     "settings": ("api.commands.settings", "Show the effective settings, secrets masked."),
 }

@@ -6,8 +6,9 @@ transactions; nothing ever spans two of them but an outbox.
 
 from __future__ import annotations
 
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,30 +44,42 @@ class Database:
     ----------
     url
         A SQLAlchemy address: `sqlite:///...` or `postgresql://...` (spoken with pg8000).
+    connect
+        Opens one DB-API connection, in place of the driver and of the address. For another build of SQLite, or one
+        whose file system a test controls; the connection behaves as one of `sqlite3`, its exceptions included.
+    connections_max
+        At most so many at a time; whoever wants another waits. 1 where only one process may ever open the file.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, connect: Callable[[], Any] | None = None, connections_max: int = 32) -> None:
         url = url.replace("postgresql://", "postgresql+pg8000://", 1)
         self.url = url
         self.is_sqlite = url.startswith("sqlite")
-        if self.is_sqlite:
+        arguments: dict[str, Any] = {} if connect is None else {"creator": connect}
+        if self.is_sqlite and connect is None:
             Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        arguments: dict[str, Any] = (
-            {"connect_args": {"timeout": 60, "check_same_thread": False}} if self.is_sqlite else {}
+            arguments["connect_args"] = {"timeout": 60, "check_same_thread": False}
+        kept = min(8, connections_max)
+        self.engine: Engine = create_engine(
+            url, poolclass=QueuePool, pool_size=kept, max_overflow=connections_max - kept, **arguments
         )
-        self.engine: Engine = create_engine(url, poolclass=QueuePool, pool_size=8, max_overflow=24, **arguments)
         self._writing = threading.Lock()
         self._writer = 0
         if self.is_sqlite:
             event.listen(self.engine, "connect", _open_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            event.listen(self.engine, "connect", _open_postgres)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for reading: one consistent snapshot."""
+        """A connection for reading: one consistent snapshot.
+
+        What PostgreSQL is told holds for this transaction alone: a session that was told would keep it in the pool.
+        """
         with self.engine.connect() as connection:
             if not self.is_sqlite:
-                connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             yield connection
             connection.rollback()
 
@@ -126,3 +139,20 @@ def _open_sqlite(connection: Any, _record: Any) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     write = connection.get_execution_options().get("bithive_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN DEFERRED")
+
+
+def _open_postgres(connection: Any, _record: Any) -> None:
+    """What is answered is on disk, also where a server's or a role's default says otherwise; what is sent is sent.
+
+    The driver writes a large statement in pieces and leaves Nagle's algorithm on: each would wait 40 ms for the other
+    side's delayed acknowledgement. The driver has no other word for its socket.
+    """
+    stream = connection._usock  # noqa: SLF001
+    if stream.family != socket.AF_UNIX:
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    cursor = connection.cursor()
+    cursor.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    cursor.close()
+    connection.commit()

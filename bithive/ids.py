@@ -28,6 +28,7 @@ PREFIXES = {
     "ent": "ledger entry",
     "epo": "Epoch",
     "bat": "intake batch",
+    "cut": "cut of a backup",
 }
 
 
@@ -79,3 +80,11 @@ def is_id(text: str, prefix: str) -> bool:
     """Whether `text` is an identifier of that kind (its form only)."""
     head, _, tail = text.partition("_")
     return head == prefix and len(tail) == 26 and all(char in _ALPHABET for char in tail)
+
+
+def decode_ms(identifier: str) -> int:
+    """When an identifier was made, in milliseconds since the epoch: the first ten characters after its prefix."""
+    number = 0
+    for char in identifier.partition("_")[2][:10]:
+        number = number * 32 + _ALPHABET.index(char)
+    return number

@@ -118,6 +118,27 @@ class NetworkSettings(_Section):
         None, description="SQLAlchemy address of the ledger; SQLite under the state folder when absent."
     )
     epoch_s: float = Field(86400.0, gt=0, description="Length of an accounting period, in seconds.")
+    witnesses: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Verifier keys of the witnesses whose cosignatures are kept, joined by commas or a JSON list.",
+    )
+
+    @field_validator("witnesses", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        """A JSON list, or keys with commas or blanks between them."""
+        if not isinstance(value, str):
+            return value
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return tuple(key for key in re.split(r"[,\s]+", value) if key)
+
+    @field_validator("witnesses")
+    @classmethod
+    def _verifier_keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"[^+\s]+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+", key) for key in keys):
+            raise ValueError("a witness is named by its verifier key: name+id+base64")
+        return keys
 
 
 class CellSettings(_Section):

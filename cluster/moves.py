@@ -16,6 +16,9 @@ from cluster.failures import EXPIRED, FAILURES, OVERDUE, WITHDRAWN, Fate
 from cluster.offers import OfferEvent, OfferRecord, OfferState
 from cluster.store import Change, Notice
 
+CHECKED_QUALITY_BP = 10_000
+"""Findings that passed every check count whole; independent recomputation may say less."""
+
 
 @dataclass(frozen=True, slots=True)
 class Durations:
@@ -109,6 +112,8 @@ def accepted(record: OfferRecord, attempt: Attempt, receipt: Receipt, cell: Cell
         "bundle_version": record.offer.bundle_version,
         "work_units": record.offer.work_units,
         "receipt_digest": receipt.digest,
+        "interval_ms": max(now_ms - attempt.leased_ms, 0),
+        "quality_bp": CHECKED_QUALITY_BP,
         "at_ms": now_ms,
     }
     event = Event("attempt.accepted", attempt.attempt_id, body)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from economy.chart import Limit
-from economy.entry import Account, Asset, Entry, Party, PendingRef, Policy
+from economy.entry import Account, Asset, Entry, Key, Party, PendingRef, PeriodClose, Policy
 
 
 class EntryRow(NamedTuple):
@@ -110,6 +110,10 @@ class Seal(NamedTuple):
         SHA-256 of the previous seal's signed bytes; 64 zeros for the first.
     public_key, signature
         Ed25519, hexadecimal.
+    version
+        1: `signature` covers the canonical JSON of the members above. 2: it is a signed note's (`economy.notes`).
+    note
+        The signed note of version 2, word for word; empty in version 1.
     """
 
     seal_id: int
@@ -122,6 +126,18 @@ class Seal(NamedTuple):
     sealed_ms: int
     public_key: str
     signature: str
+    version: int = 1
+    note: str = ""
+
+
+class KeyRow(NamedTuple):
+    """A declared key. From `revoked_seq` on it signs nothing that counts."""
+
+    public_key: str
+    purpose: str
+    party_id: str
+    declared_seq: int
+    revoked_seq: int | None = None
 
 
 class Declared(NamedTuple):
@@ -130,6 +146,8 @@ class Declared(NamedTuple):
     assets: dict[int, Asset]
     parties: dict[int, Party]
     policies: list[Policy]
+    keys: dict[str, KeyRow]
+    closed_until_ms: int
 
 
 class Known(NamedTuple):
@@ -159,6 +177,7 @@ class Wanted:
     accounts: set[Account] = field(default_factory=set)
     parties: set[str] = field(default_factory=set)
     policies: set[tuple[str, int]] = field(default_factory=set)
+    keys: bool = False
 
     @classmethod
     def by(cls, entries: Iterable[Entry]) -> Wanted:
@@ -172,16 +191,25 @@ class Wanted:
                     wanted.accounts.add(transfer.debit)
                     wanted.accounts.add(transfer.credit)
             for item in entry.declares:
-                if isinstance(item, Party):
+                if isinstance(item, Party | Key):
                     wanted.parties.add(item.party_id)
                 elif isinstance(item, Policy):
                     wanted.policies.add((item.kind, item.version))
+                wanted.keys |= isinstance(item, Policy | Key | PeriodClose)
         return wanted
 
 
 @dataclass(slots=True)
 class Changes:
-    """What one batch writes, in order."""
+    """What one batch writes, in order.
+
+    Attributes
+    ----------
+    keys, revoked
+        Keys declared and keys revoked, the latter with their `revoked_seq`.
+    closed
+        `closed_until_ms` and the entry's seq of each period close.
+    """
 
     entries: list[EntryRow] = field(default_factory=list)
     transfers: list[TransferRow] = field(default_factory=list)
@@ -190,6 +218,9 @@ class Changes:
     assets: list[tuple[int, Asset]] = field(default_factory=list)
     parties: list[tuple[int, Party]] = field(default_factory=list)
     policies: list[Policy] = field(default_factory=list)
+    keys: list[KeyRow] = field(default_factory=list)
+    revoked: list[KeyRow] = field(default_factory=list)
+    closed: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -202,6 +233,10 @@ class Book:
         The batch's time: the clock's, or one microsecond after the last entry if the clock stands or went back.
     due
         Pending transfers that expire at or before `now_us`, in the order of expiry.
+    keys
+        Declared keys by public key, when `Wanted.keys` asked for them.
+    closed_until_ms
+        Value dates before this one are closed; 0 when no period has been closed.
     """
 
     head: Head
@@ -212,6 +247,8 @@ class Book:
     assets: dict[str, tuple[int, Asset]] = field(default_factory=dict)
     parties: dict[str, tuple[int, str]] = field(default_factory=dict)
     policies: dict[tuple[str, int], Policy] = field(default_factory=dict)
+    keys: dict[str, KeyRow] = field(default_factory=dict)
+    closed_until_ms: int = 0
     due: list[Pending] = field(default_factory=list)
     changes: Changes = field(default_factory=Changes)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bithive.log import get
@@ -25,40 +26,52 @@ from economy.charges import (
     grant,
     hold_id,
     holds,
-    receipt_id,
     surplus,
-    work,
 )
-from economy.entry import AMOUNT_MAX, Entry
-from economy.errors import EntryDiffers, InsufficientFunds, PendingResolved, PendingUnknown
-from economy.events import AttemptAccepted, BadEvent, OfferClosed, OfferOpened
+from economy.entry import AMOUNT_MAX, Entry, Policy
+from economy.errors import (
+    EntryDiffers,
+    EntryRunning,
+    InsufficientFunds,
+    LedgerUnavailable,
+    PendingResolved,
+    PendingUnknown,
+    PeriodClosed,
+)
+from economy.events import AttemptAccepted, BadEvent, NodeCaught, NodeOnline, OfferClosed, OfferOpened
 from economy.ledger import Ledger
+from economy.measures import caught, caught_id, online, online_id, receipt_id, work
 from economy.parties import HUB, NETWORK, PROTOCOL, Parties
+from economy.policies import in_force
 from economy.rates import RateCard, Rates
+from economy.rewards import RewardRule
 
 _NOT_THIS_WAY = (InsufficientFunds, PendingResolved, PendingUnknown)
 
 
 class Booking:
-    """Holds, charges and work units, from events.
+    """Holds, charges and what is measured of nodes, from events.
 
     Parameters
     ----------
     ledger
         Where entries go.
-    rates
-        The rate cards of all times.
+    policies
+        Rate cards and reward rules of all times.
     parties
         Who stands for whom.
     """
 
-    def __init__(self, ledger: Ledger, rates: Rates, parties: Parties) -> None:
-        self._ledger, self._rates, self._parties = ledger, rates, parties
+    def __init__(self, ledger: Ledger, policies: Sequence[Policy], parties: Parties) -> None:
+        self._ledger, self._policies, self._parties = ledger, policies, parties
+        self._rates = Rates(policies)
         self._granted: set[str] = set()
         self._takers: dict[str, Callable[[dict[str, Any]], None]] = {
             "offer.opened": lambda body: self._opened(OfferOpened.read(body)),
             "attempt.accepted": lambda body: self._accepted(AttemptAccepted.read(body)),
             "offer.closed": lambda body: self._closed(OfferClosed.read(body)),
+            "node.online": lambda body: self._online(NodeOnline.read(body)),
+            "node.caught": lambda body: self._caught(NodeCaught.read(body)),
         }
 
     def take(self, event: Event) -> None:
@@ -101,7 +114,8 @@ class Booking:
         card = self._rates.version(_facts(held)["rate_card"]) if held else self._rates.at(event.at_ms)
         _check_price(card, event)
         if self._find(receipt_id(event.receipt_digest)) is None:
-            self._first([work(event, recipients["node"], network)])
+            rule = RewardRule.read(in_force(self._policies, "reward-rule", event.at_ms))
+            self._first([work(event, recipients["node"], recipients["operator"], network, rule)])
         amount = None if held is None else _held_amount(held)
         closed = self._find(close_id(event.offer_id)) is not None
         payers = self._payers(event.institution, card)
@@ -111,6 +125,16 @@ class Booking:
     def _closed(self, event: OfferClosed) -> None:
         self._first(closes(event))
         self._release_surplus(event.offer_id)
+
+    def _online(self, event: NodeOnline) -> None:
+        node = self._parties.of("node", event.node)
+        if self._find(online_id(node, event.from_ms)) is None:
+            self._first([online(event, node, self._parties.of("operator", event.operator))])
+
+    def _caught(self, event: NodeCaught) -> None:
+        if self._find(caught_id(event.attempt_id)) is None:
+            node, operator = self._parties.of("node", event.node), self._parties.of("operator", event.operator)
+            self._first([caught(event, node, operator)])
 
     def _payers(self, institution: str, card: RateCard) -> Payers:
         party, network = self._parties.of("institution", institution), self._parties.of(NETWORK)
@@ -126,7 +150,7 @@ class Booking:
         held = self._find(hold_id(offer_id))
         if ended is not None and held is not None and _held_amount(held):
             try:
-                self._ledger.post(surplus(offer_id))
+                self._post(surplus(offer_id))
             except PendingResolved:
                 return
 
@@ -136,7 +160,7 @@ class Booking:
             return
         for entry in ways:
             try:
-                self._ledger.post(entry)
+                self._post(entry)
             except _NOT_THIS_WAY:
                 if entry is ways[-1]:
                     raise
@@ -145,6 +169,22 @@ class Booking:
                 return
             else:
                 return
+
+    def _post(self, entry: Entry) -> None:
+        """Record an entry; what comes after its period was closed, with the value date of today.
+
+        Raises
+        ------
+        LedgerUnavailable
+            Also when somebody else is recording the same entry: in a moment it is known whether that was done.
+        """
+        try:
+            self._ledger.post(entry)
+        except EntryRunning as error:
+            raise LedgerUnavailable from error
+        except PeriodClosed:
+            facts = {**entry.facts, "value_date_was": entry.effective_ms}
+            self._ledger.post(replace(entry, facts=facts, effective_ms=None))
 
     def _find(self, entry_id: str) -> EntryRow | None:
         return self._ledger.find(entry_id)

@@ -11,7 +11,6 @@ entry id                transfers                                               
 ``offer/<id>/charge``   hold posted (or credit, or receivable) -> clearing -> all   charge.settled
 ``offer/<id>/close``    hold voided                                                 charge.released
 ``offer/<id>/surplus``  a hold that came after the charge or the close, voided      charge.released
-``receipt/<digest>``    network:work-issue -> node:work                             work.measured
 ``credit/<party>/1``    network:credit-issue -> institution:credit                  credit.granted
 ======================  ==========================================================  ===================================
 """
@@ -25,7 +24,6 @@ from enum import StrEnum
 from bithive.limits import HOLD_MARGIN_S, LEASE_DURATION_S
 from economy.entry import TIMEOUT_S_MAX, Account, Entry, PendingRef, Transfer, hold, move, release, settle
 from economy.events import AttemptAccepted, OfferClosed, OfferOpened
-from economy.money import WU
 from economy.rates import RateCard
 
 Facts = Mapping[str, str | int | bool | None]
@@ -69,10 +67,6 @@ def close_id(offer_id: str) -> str:
 
 def surplus_id(offer_id: str) -> str:
     return f"offer/{offer_id}/surplus"
-
-
-def receipt_id(receipt_digest: str) -> str:
-    return f"receipt/{receipt_digest}"
 
 
 def credit_id(party: str) -> str:
@@ -182,19 +176,6 @@ def _charge(
     if flag is not None:
         facts["flag"] = str(flag)
     return Entry(charge_id(event.offer_id), "charge.settled", transfers, facts, effective_ms=event.at_ms)
-
-
-def work(event: AttemptAccepted, node: str, network: str) -> Entry:
-    """The node's work units, under the Receipt's own digest: measured once, for ever."""
-    issue, earned = Account(network, "work-issue", WU.code), Account(node, "work", WU.code)
-    facts: dict[str, str | int | bool | None] = {
-        "attempt": event.attempt_id,
-        "bundle": event.bundle,
-        "bundle_version": event.bundle_version,
-        "offer": event.offer_id,
-    }
-    transfers = (move(issue, earned, event.work_units),)
-    return Entry(receipt_id(event.receipt_digest), "work.measured", transfers, facts, effective_ms=event.at_ms)
 
 
 def closes(event: OfferClosed) -> list[Entry]:

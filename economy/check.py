@@ -1,262 +1,219 @@
 """The checker: rebuilds the ledger from its log and says what does not agree.
 
 It shares no code with the planner: it folds the recorded entries in order with rules of its own, compares the fold with
-the stored transfers and balances, and every seal with the roots it should have. An empty list of findings means that
-the ledger adds up.
+the stored transfers, balances and declarations, and every seal with the roots it should have. An empty list of findings
+means that the ledger adds up. The log is read page by page; only accounts and open holds are kept in memory. Hashes of a
+long log are computed in a second process beside the fold (`economy.check_log`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, NamedTuple
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from economy.book import Balance, Declared, EntryRow, Seal, TransferRow
-from economy.chart import CHART, Chart, Limit
-from economy.entry import leaf_bytes
-from economy.merkle import Frontier, leaf_hash
-from economy.seal import is_signed, seal_digest, state_root
+import msgspec
+
+from economy.book import EntryRow, Seal
+from economy.chart import CHART, Chart
+from economy.check_accounts import Accounts
+from economy.check_declared import Declarations
+from economy.check_epochs import EpochBook
+from economy.check_fold import Body, Fold
+from economy.check_log import Lane, page_of
+from economy.check_seals import Seals
+from economy.errors import SealUnknown
+from economy.findings import Checked, Fault, Finding, Notice
+from economy.merkle import Frontier
+from economy.periods import CLOSED, trial_digest, trial_lines
+from economy.proof_store import SUBTREE_HEIGHTS
+from economy.seal import checkpoint_of, is_signed
+from economy.state_tree import Moved
 from economy.store import Snapshot, Store
 
-_PAGE = 10_000
+__all__ = ["Checked", "Fault", "Finding", "Notice", "check"]
+
+Progress = Callable[[int, int], None]
+
+_FIRST_PAGE = 64
+_PAGE_ENTRIES = 8_000
+_PAGE_TRANSFERS = 32_000
+_APART_ENTRIES = 30_000
+_USUAL_THRESHOLD = gc.get_threshold()
+_COLLECT_AFTER = 500_000
 
 
-class Fault(StrEnum):
-    """What can be wrong."""
+def check(store: Store, chart: Chart = CHART, *, since: int | None = None, progress: Progress | None = None) -> Checked:
+    """Replay the entries of one snapshot.
 
-    SEQUENCE_GAP = "sequence-gap"
-    TIME_NOT_INCREASING = "time-not-increasing"
-    HASH_MISMATCH = "hash-mismatch"
-    DUPLICATE_ENTRY = "duplicate-entry"
-    TRANSFER_MISMATCH = "transfer-mismatch"
-    UNKNOWN_ACCOUNT = "unknown-account"
-    LIMIT_VIOLATED = "limit-violated"
-    PENDING_UNKNOWN = "pending-unknown"
-    DOUBLE_RESOLUTION = "double-resolution"
-    EXCEEDS_PENDING = "exceeds-pending"
-    RESOLVED_AFTER_EXPIRY = "resolved-after-expiry"
-    BALANCE_MISMATCH = "balance-mismatch"
-    SUM_MISMATCH = "sum-mismatch"
-    SEAL_MISMATCH = "seal-mismatch"
-
-
-class Finding(NamedTuple):
-    """One disagreement: what, and at which entry, account or seal."""
-
-    fault: Fault
-    place: str
-
-
-class Checked(NamedTuple):
-    """What was looked at, and what was found."""
-
-    entries: int
-    transfers: int
-    accounts: int
-    seals: int
-    findings: list[Finding]
-
-
-@dataclass(slots=True)
-class _Open:
-    debit: int
-    credit: int
-    amount: int
-    expires_us: int | None
-    resolved: bool = False
-
-
-@dataclass(slots=True)
-class _Fold:
-    """The ledger as the log says it is. Totals by account: [debit pending, debit posted, credit pending, posted]."""
-
-    names: dict[str, Balance]
-    accounts: dict[int, Balance]
-    declared: Declared
-    chart: Chart
-    totals: dict[int, list[int]] = field(default_factory=dict)
-    pendings: dict[tuple[int, int], _Open] = field(default_factory=dict)
-    seqs: dict[str, int] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
-
-    def report(self, fault: Fault, place: str) -> None:
-        self.findings.append(Finding(fault, place))
-
-
-def check(store: Store, chart: Chart = CHART) -> Checked:
-    """Replay all entries of one snapshot.
+    Parameters
+    ----------
+    store
+        The ledger.
+    chart
+        Which account codes exist, and their limits.
+    since
+        Number of a seal of version 2: what it covers is taken for checked, the balances at that point are proven by its
+        state root, and only what came after is replayed.
+    progress
+        Called after each page with the number of the entry and the number of the last.
 
     Returns
     -------
     Checked
         With no findings if, and only if, everything agrees.
+
+    Raises
+    ------
+    SealUnknown
+        If there is no such seal, or it is of version 1.
+    LedgerFault
+        If the second process ended.
     """
-    with store.reading() as snapshot:
-        balances, seals, declared = snapshot.accounts(), snapshot.seals(), snapshot.declared()
-        names = {str(balance.account): balance for balance in balances}
-        fold = _Fold(names, {balance.account_id: balance for balance in balances}, declared, chart)
-        frontier, previous, transfers = Frontier(), EntryRow(0, "", "", "", 0, 0, "", ""), 0
-        waiting = list(reversed(seals))
-        for rows, legs in _pages(snapshot):
-            transfers += len(legs)
-            by_entry: dict[int, list[TransferRow]] = {}
-            for leg in legs:
-                by_entry.setdefault(leg.entry_seq, []).append(leg)
-            for row in rows:
-                _check_entry(fold, row, previous)
-                _replay(fold, row, by_entry.get(row.seq, []))
-                frontier.append(leaf_hash(leaf_bytes(row.content.encode(), row.recorded_us, row.seq)))
-                previous = row
-                if waiting and waiting[-1].to_seq == row.seq:
-                    _check_roots(fold, waiting.pop(), frontier)
-        for seal in waiting:
-            fold.report(Fault.SEAL_MISMATCH, f"seal {seal.seal_id}")
-        _check_chain(fold, seals)
-        _check_balances(fold, balances)
-    return Checked(frontier.size, transfers, len(balances), len(seals), fold.findings)
+    with _seldom_collected(), store.reading() as snapshot:
+        return _Check(snapshot, chart, _seal(snapshot, since)).run(progress)
 
 
-def _pages(snapshot: Snapshot) -> Iterator[tuple[list[EntryRow], list[TransferRow]]]:
-    after = 0
-    while rows := snapshot.log(after, _PAGE):
-        yield rows, snapshot.transfers(after, rows[-1].seq)
-        after = rows[-1].seq
-
-
-def _check_entry(fold: _Fold, row: EntryRow, previous: EntryRow) -> None:
-    place = f"entry {row.seq}"
-    content = row.content.encode()
-    if row.seq != previous.seq + 1:
-        fold.report(Fault.SEQUENCE_GAP, place)
-    if row.recorded_us <= previous.recorded_us:
-        fold.report(Fault.TIME_NOT_INCREASING, place)
-    leaf = leaf_hash(leaf_bytes(content, row.recorded_us, row.seq)).hex()
-    if hashlib.sha256(content).hexdigest() != row.request_hash or leaf != row.leaf_hash:
-        fold.report(Fault.HASH_MISMATCH, place)
-    if row.entry_id in fold.seqs:
-        fold.report(Fault.DUPLICATE_ENTRY, place)
-    fold.seqs[row.entry_id] = row.seq
-
-
-def _replay(fold: _Fold, row: EntryRow, legs: list[TransferRow]) -> None:
-    """Fold one entry's own words, and compare the rows stored for it."""
+@contextmanager
+def _seldom_collected() -> Iterator[None]:
+    """A page is tens of thousands of rows and no cycles: looking for cycles among them would take a third of the time."""
+    gc.set_threshold(_COLLECT_AFTER, *_USUAL_THRESHOLD[1:])
     try:
-        body = json.loads(row.content)
-        said = (body["id"], body["kind"])
-        expected = [_fold_leg(fold, row, leg, transfer) for leg, transfer in enumerate(body.get("transfers", ()))]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        fold.report(Fault.TRANSFER_MISMATCH, f"entry {row.seq}")
-        return
-    if said != (row.entry_id, row.kind):
-        fold.report(Fault.HASH_MISMATCH, f"entry {row.seq}")
-    moved = [leg for leg in expected if leg is not None]
-    if moved != legs:
-        fold.report(Fault.TRANSFER_MISMATCH, f"entry {row.seq}")
-    for number in sorted({number for leg in moved for number in (leg.debit_id, leg.credit_id)}):
-        _check_limit(fold, row, number)
+        yield
+    finally:
+        gc.set_threshold(*_USUAL_THRESHOLD)
 
 
-def _fold_leg(fold: _Fold, row: EntryRow, leg: int, said: dict[str, Any]) -> TransferRow | None:
-    if "post" in said or "void" in said:
-        return _fold_resolution(fold, row, leg, said)
-    debit, credit = fold.names.get(said["debit"]), fold.names.get(said["credit"])
-    if debit is None or credit is None:
-        fold.report(Fault.UNKNOWN_ACCOUNT, f"entry {row.seq} leg {leg}")
+def _seal(snapshot: Snapshot, since: int | None) -> Seal | None:
+    if since is None:
         return None
-    amount, pending = said["amount"], "timeout_s" in said
-    expires_us = row.recorded_us + said["timeout_s"] * 1_000_000 if pending and said["timeout_s"] is not None else None
-    column = 0 if pending else 1
-    _totals(fold, debit.account_id)[column] += amount
-    _totals(fold, credit.account_id)[column + 2] += amount
-    if pending:
-        fold.pendings[row.seq, leg] = _Open(debit.account_id, credit.account_id, amount, expires_us)
-    ids = (debit.asset_id, debit.account_id, credit.account_id)
-    return TransferRow(row.seq, leg, *ids, amount, int(pending), None, None, expires_us)
+    seal = snapshot.seal(since)
+    if seal is None or seal.version == 1 or not is_signed(seal):
+        raise SealUnknown("no seal of this number and of version 2 is signed; check all of it")
+    return seal
 
 
-def _fold_resolution(fold: _Fold, row: EntryRow, leg: int, said: dict[str, Any]) -> TransferRow | None:
-    place = f"entry {row.seq} leg {leg}"
-    entry_id, pending_leg = said.get("post") or said["void"]
-    key = (fold.seqs.get(entry_id, 0), pending_leg)
-    pending = fold.pendings.get(key)
-    if pending is None:
-        fold.report(Fault.PENDING_UNKNOWN, place)
+class _Check:
+    """One run over one snapshot."""
+
+    def __init__(self, snapshot: Snapshot, chart: Chart, since: Seal | None) -> None:
+        self._snapshot, self._head = snapshot, snapshot.head()
+        self._after = 0 if since is None else since.to_seq
+        moved, opened, before = None, 0, (0, 0)
+        self._frontier = Frontier()
+        if since is not None:
+            moved, opened = Moved(since.to_seq, self._head.account_id), checkpoint_of(since).accounts
+            moved.follow(snapshot)
+            before = (since.to_seq, snapshot.log(since.to_seq - 1, 1)[0].recorded_us)
+            self._frontier = Frontier.from_text(since.to_seq, since.frontier)
+        self._accounts = Accounts.load(snapshot, chart, moved, opened)
+        self._fold = Fold(snapshot, self._accounts, before)
+        self._declarations = Declarations(self._fold, snapshot, self._after)
+        self._fold.declared = self._declarations.take
+        self._epochs = EpochBook(self._fold, self._accounts, snapshot, self._after)
+        self._seals = Seals(self._fold, self._accounts, self._declarations, snapshot, since)
+        self._trials: dict[int, str] = {}
+        self._fold.readers[CLOSED] = self._closed
+        self._stops = self._all_stops()
+
+    def run(self, progress: Progress | None) -> Checked:
+        apart = self._head.seq - self._after > _APART_ENTRIES
+        lane = Lane(self._frontier, SUBTREE_HEIGHTS, apart=apart)
+        try:
+            self._replay(lane, progress)
+        finally:
+            lane.close()
+        self._fold.duplicates()
+        self._declarations.finish()
+        self._epochs.finish()
+        self._seals.finish(self._head.seq)
+        self._balances()
+        found = self._fold.findings
+        findings = [item for item in found if isinstance(item.fault, Fault)]
+        notices = [item for item in found if isinstance(item.fault, Notice)]
+        counts = (self._fold.seq - self._after, self._fold.transfers, len(self._accounts.text), len(self._seals.all))
+        return Checked(*counts, list(dict.fromkeys(findings)), notices)
+
+    def _replay(self, lane: Lane, progress: Progress | None) -> None:
+        after, limit = self._after, _FIRST_PAGE
+        while rows := self._snapshot.log(after, limit):
+            last = rows[-1].seq
+            stops = [seq for seq in self._seals.stops if after < seq <= last]
+            answers = lane.add(page_of(rows, stops))
+            legs = self._snapshot.transfers(after, last)
+            self._fold.page(rows, legs, self._stops)
+            for answer in answers:
+                self._seals.answer(answer)
+            after = last
+            fitting = _PAGE_TRANSFERS * len(rows) // max(len(legs), 1)
+            limit = max(min(_PAGE_ENTRIES, 4 * limit, fitting), _FIRST_PAGE)
+            if progress is not None:
+                progress(last, self._head.seq)
+        for answer in lane.rest():
+            self._seals.answer(answer)
+
+    def _all_stops(self) -> dict[int, Callable[[], None]]:
+        """What happens after which entry: seals are compared, and trial balances that a close names are made."""
+        stops: dict[int, Callable[[], None]] = dict.fromkeys(self._seals.stops, self._seals.state)
+        after = self._after
+        while rows := self._snapshot.log(after, 1_000, kind=CLOSED):
+            after = rows[-1].seq
+            for seq in filter(None, map(_at_seq, rows)):
+                stops[seq] = _both(stops[seq], self._trial) if seq in stops else self._trial
+        return stops
+
+    def _trial(self) -> None:
+        accounts, sums = self._accounts, dict[tuple[str, str], list[int]]()
+        for place, name in enumerate(accounts.text):
+            _, code, asset = name.split(":")
+            line = sums.setdefault((asset, code), [0] * 4)
+            for column, totals in enumerate(accounts.columns()):
+                line[column] += totals[place]
+        self._trials[self._fold.seq] = trial_digest(self._fold.seq, trial_lines(sums))
+
+    def _closed(self, row: EntryRow, body: Body) -> None:
+        """A period's close names the trial balance as it was; one before the fold began was looked at then."""
+        facts, seq = _facts(body.facts), _at_seq(row)
+        if seq is None or (seq > self._after and facts.get("trial_balance") != self._trials.get(seq)):
+            self._fold.report(Fault.TRIAL_BALANCE_MISMATCH, f"entry {row.seq}")
+
+    def _balances(self) -> None:
+        """Stored totals are the folded ones, limits are the chart's, and every asset sums to nothing."""
+        accounts, fold = self._accounts, self._fold
+        sums: dict[int, list[int]] = {}
+        columns = zip(*accounts.columns(), *accounts.stored, strict=True)
+        for place, totals in enumerate(columns):
+            if totals[:4] != totals[4:] or not accounts.touched[place]:
+                fold.report(Fault.BALANCE_MISMATCH, f"account {accounts.text[place]}")
+            total = sums.setdefault(accounts.assets[place], [0, 0])
+            total[0] += totals[4] - totals[6]
+            total[1] += totals[5] - totals[7]
+        for name in accounts.wrong_limits:
+            fold.report(Fault.LIMIT_VIOLATED, f"account {name}")
+        assets = self._snapshot.assets()
+        for number, total in sums.items():
+            if total != [0, 0]:
+                asset = assets.get(number)
+                fold.report(Fault.SUM_MISMATCH, f"asset {asset.code if asset else number}")
+
+
+def _at_seq(row: EntryRow) -> int | None:
+    """The entry at which a period's close made its trial balance; nothing when it does not say."""
+    try:
+        seq = _facts(msgspec.json.decode(row.content, type=Body).facts).get("at_seq")
+    except msgspec.MsgspecError:
         return None
-    given = said.get("amount")
-    amount = pending.amount if given is None else given
-    if pending.resolved:
-        fold.report(Fault.DOUBLE_RESOLUTION, place)
-    if amount > pending.amount:
-        fold.report(Fault.EXCEEDS_PENDING, place)
-    overdue = pending.expires_us is not None and row.recorded_us >= pending.expires_us
-    if overdue and row.kind != "pending.expired":
-        fold.report(Fault.RESOLVED_AFTER_EXPIRY, place)
-    pending.resolved = True
-    debit, credit = _totals(fold, pending.debit), _totals(fold, pending.credit)
-    debit[0] -= pending.amount
-    credit[2] -= pending.amount
-    if "post" in said:
-        debit[1] += amount
-        credit[3] += amount
-    ids = (fold.accounts[pending.debit].asset_id, pending.debit, pending.credit)
-    phase = 2 if "post" in said else 3
-    return TransferRow(row.seq, leg, *ids, amount, phase, *key, None)
+    return seq if type(seq) is int and 0 <= seq < row.seq else None
 
 
-def _totals(fold: _Fold, number: int) -> list[int]:
-    found = fold.totals.get(number)
-    if found is None:
-        found = fold.totals[number] = [0, 0, 0, 0]
-    return found
+def _facts(text: msgspec.Raw) -> dict[str, Any]:
+    return msgspec.json.decode(text, type=dict[str, Any])
 
 
-def _check_limit(fold: _Fold, row: EntryRow, number: int) -> None:
-    account, totals = fold.accounts.get(number), fold.totals.get(number)
-    if account is None or totals is None:
-        return
-    over = (totals[0] + totals[1] - totals[3]) if account.limit is Limit.CREDIT else (totals[2] + totals[3] - totals[1])
-    if (account.limit is not Limit.NONE and over > 0) or min(totals) < 0:
-        fold.report(Fault.LIMIT_VIOLATED, f"entry {row.seq} account {account.account}")
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    def run() -> None:
+        first()
+        second()
 
-
-def _check_roots(fold: _Fold, seal: Seal, frontier: Frontier) -> None:
-    said = (seal.log_root, seal.state_root, seal.frontier)
-    found = (frontier.root().hex(), state_root(_folded(fold)).hex(), frontier.to_text())
-    if said != found:
-        fold.report(Fault.SEAL_MISMATCH, f"seal {seal.seal_id}")
-
-
-def _folded(fold: _Fold) -> Iterator[Balance]:
-    for balance in fold.names.values():
-        if (totals := fold.totals.get(balance.account_id)) is not None:
-            yield Balance(balance.account_id, balance.account, balance.asset_id, balance.limit, *totals)
-
-
-def _check_chain(fold: _Fold, seals: list[Seal]) -> None:
-    previous, after = "0" * 64, 0
-    for number, seal in enumerate(seals, 1):
-        linked = (seal.seal_id, seal.from_seq, seal.previous) == (number, after + 1, previous)
-        if not linked or not is_signed(seal):
-            fold.report(Fault.SEAL_MISMATCH, f"seal {seal.seal_id}")
-        previous, after = seal_digest(seal), seal.to_seq
-
-
-def _check_balances(fold: _Fold, balances: list[Balance]) -> None:
-    sums: dict[int, list[int]] = {}
-    for balance in balances:
-        stored = [balance.debit_pending, balance.debit_posted, balance.credit_pending, balance.credit_posted]
-        if stored != fold.totals.get(balance.account_id):
-            fold.report(Fault.BALANCE_MISMATCH, f"account {balance.account}")
-        kind = fold.chart.get(balance.account.code)
-        if kind is None or kind.limit is not balance.limit:
-            fold.report(Fault.LIMIT_VIOLATED, f"account {balance.account}")
-        total = sums.setdefault(balance.asset_id, [0, 0])
-        total[0] += stored[0] - stored[2]
-        total[1] += stored[1] - stored[3]
-    for number, total in sums.items():
-        if total != [0, 0]:
-            asset = fold.declared.assets.get(number)
-            fold.report(Fault.SUM_MISMATCH, f"asset {asset.code if asset else number}")
+    return run

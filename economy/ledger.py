@@ -3,6 +3,10 @@
 `post` may be called from any thread and returns once the entry is durable. A writer thread takes whatever has come in
 meanwhile (up to `BATCH_ENTRIES_MAX` entries; when several callers are at it, it waits up to 2 ms for more), decides each
 entry in memory, writes the batch in one transaction and answers everybody: a hot account costs no more than a cold one.
+
+Bulk entries, as an epoch's booking makes by the thousand, wait in a lane of their own. The writer takes one batch from
+each lane in turn, and a bulk batch has at most `BULK_TRANSFERS_MAX` transfers: whatever is booked in bulk, another entry
+waits for one such batch at most, and bulk is never starved either.
 """
 
 from __future__ import annotations
@@ -15,12 +19,12 @@ from typing import NamedTuple
 
 from bithive.clock import Clock
 from bithive.errors import BitHiveError, Fault
-from bithive.limits import BATCH_ENTRIES_MAX, BATCH_TRANSFERS_MAX
+from bithive.limits import BATCH_ENTRIES_MAX, BATCH_TRANSFERS_MAX, BULK_TRANSFERS_MAX
 from bithive.log import get
 from economy.book import Balance, EntryRow, Wanted
 from economy.chart import CHART, Chart
 from economy.entry import Account, Entry
-from economy.errors import BadEntry, EntryUnknown, LedgerFault, LedgerUnavailable
+from economy.errors import BadEntry, EntryRunning, EntryUnknown, LedgerFault, LedgerUnavailable
 from economy.plan import decide, expire
 from economy.store import Store
 
@@ -67,6 +71,9 @@ class Ledger:
     def __init__(self, store: Store, clock: Clock, chart: Chart = CHART) -> None:
         self.store, self.clock, self._chart = store, clock, chart
         self._waiting: deque[_Ticket] = deque()
+        self._bulk: deque[_Ticket] = deque()
+        self._bulk_next = False
+        self._running: dict[str, threading.Event] = {}
         self._change = threading.Condition()
         self._closed = False
         self._writer = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
@@ -77,6 +84,8 @@ class Ledger:
 
         Raises
         ------
+        EntryRunning
+            Another caller's entry of this id is being recorded: post it again in a moment.
         Refused
             A leaf of `economy.errors`: nothing was recorded and the same id may be tried again.
         LedgerUnavailable
@@ -87,24 +96,36 @@ class Ledger:
             raise answer
         return answer
 
-    def post_all(self, entries: Sequence[Entry]) -> list[Recorded | BitHiveError]:
-        """Record many, in order; one answer each. Each stands alone: one that is refused stops no other."""
-        done = threading.Event()
-        tickets = [_Ticket(entry, done) for entry in entries]
-        if not tickets:
-            return []
+    def post_all(self, entries: Sequence[Entry], bulk: bool = False) -> list[Recorded | BitHiveError]:
+        """Record many, in order; one answer each. Each stands alone: one that is refused stops no other.
+
+        Parameters
+        ----------
+        bulk
+            Takes the second lane: many entries that nobody waits for.
+        """
         for entry in entries:
             if entry.entry_id.startswith("expiry/"):
                 raise BadEntry("expiries are made by the ledger alone")
+        done = threading.Event()
+        tickets = [_Ticket(entry, done) for entry in entries]
         with self._change:
             if self._closed:
                 raise LedgerUnavailable
-            self._waiting.extend(tickets)
+            queued = [ticket for ticket in tickets if self._admit(ticket)]
+            (self._bulk if bulk else self._waiting).extend(queued)
             self._change.notify()
-        while tickets[-1].answer is None:
+        while queued and queued[-1].answer is None:
             done.wait()
             done.clear()
         return [_answered(ticket) for ticket in tickets]
+
+    def _admit(self, ticket: _Ticket) -> bool:
+        """One caller at a time has an id in the queue."""
+        if self._running.setdefault(ticket.entry.entry_id, ticket.done) is ticket.done:
+            return True
+        ticket.answer = EntryRunning(entry=ticket.entry.entry_id)
+        return False
 
     def expire(self) -> int:
         """Void what is due, now rather than before the next entry; how many."""
@@ -148,31 +169,27 @@ class Ledger:
         callers = 1
         while True:
             with self._change:
-                while not self._waiting and not self._closed:
+                while not (self._waiting or self._bulk or self._closed):
                     self._change.wait()
-                if not self._waiting:
+                if not (self._waiting or self._bulk):
                     return
-                if callers > 1:
+                bulk = bool(self._bulk) and (self._bulk_next or not self._waiting)
+                if not bulk and callers > 1:
                     self._change.wait_for(partial(self._enough, callers), _LINGER_S)
-                batch = self._take()
+                batch = _take(self._bulk, BULK_TRANSFERS_MAX) if bulk else _take(self._waiting, BATCH_TRANSFERS_MAX)
+                self._bulk_next = not bulk
             self._commit(batch)
             waiters = {ticket.done for ticket in batch}
-            callers = len(waiters)
+            callers = callers if bulk else len(waiters)
+            with self._change:
+                for ticket in batch:
+                    if self._running.get(ticket.entry.entry_id) is ticket.done:
+                        del self._running[ticket.entry.entry_id]
             for done in waiters:
                 done.set()
 
     def _enough(self, callers: int) -> bool:
         return self._closed or len(self._waiting) >= min(callers, BATCH_ENTRIES_MAX)
-
-    def _take(self) -> list[_Ticket]:
-        batch: list[_Ticket] = []
-        transfers = 0
-        while self._waiting and len(batch) < BATCH_ENTRIES_MAX:
-            transfers += len(self._waiting[0].entry.transfers)
-            if batch and transfers > BATCH_TRANSFERS_MAX:
-                break
-            batch.append(self._waiting.popleft())
-        return batch
 
     def _commit(self, batch: list[_Ticket]) -> None:
         try:
@@ -203,6 +220,18 @@ class Ledger:
             if book.changes.entries:
                 transaction.write(book.changes)
         return answers
+
+
+def _take(lane: deque[_Ticket], transfers_max: int) -> list[_Ticket]:
+    """The next batch of a lane; at least one entry, whatever its size."""
+    batch: list[_Ticket] = []
+    transfers = 0
+    while lane and len(batch) < BATCH_ENTRIES_MAX:
+        transfers += len(lane[0].entry.transfers)
+        if batch and transfers > transfers_max:
+            break
+        batch.append(lane.popleft())
+    return batch
 
 
 def _answered(ticket: _Ticket) -> Recorded | BitHiveError:

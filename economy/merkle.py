@@ -7,10 +7,13 @@ entry's place or a log's growth is proven with a few hashes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from typing import Self
+from collections.abc import Collection, Iterable, Sequence
+from itertools import islice
+from typing import NamedTuple, Self
 
 EMPTY_ROOT = hashlib.sha256(b"").digest()
+_BLOCK_HEIGHT = 8
+_BLOCK = 1 << _BLOCK_HEIGHT
 
 
 def leaf_hash(content: bytes) -> bytes:
@@ -18,9 +21,29 @@ def leaf_hash(content: bytes) -> bytes:
     return hashlib.sha256(b"\x00" + content).digest()
 
 
+def leaf_hashes(contents: Iterable[bytes]) -> list[bytes]:
+    """Hashes of many leaves."""
+    digest = hashlib.sha256
+    return [digest(b"\x00" + content).digest() for content in contents]
+
+
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Hash of an inner node (2.1)."""
     return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+class Node(NamedTuple):
+    """A complete subtree: of 2**height leaves, the `place`-th of its height from the left."""
+
+    height: int
+    place: int
+
+
+class Span(NamedTuple):
+    """The leaves from `start` up to but without `end`, counted from 0."""
+
+    start: int
+    end: int
 
 
 class Frontier:
@@ -32,44 +55,88 @@ class Frontier:
         How many leaves there are.
     roots
         One root for each bit set in `size`, largest subtree first.
+    keep
+        Heights of the subtrees that `completed` collects as the tree grows.
     """
 
-    def __init__(self, size: int = 0, roots: Sequence[bytes] = ()) -> None:
+    def __init__(self, size: int = 0, roots: Sequence[bytes] = (), keep: Collection[int] = ()) -> None:
         assert len(roots) == size.bit_count(), "one root a complete subtree"
-        self.size, self.roots = size, list(roots)
+        self.size, self.roots, self._keep = size, list(roots), frozenset(keep)
+        self.completed: list[tuple[Node, bytes]] = []
 
     def append(self, leaf: bytes) -> None:
         """Add the hash of one more leaf."""
-        node, size = leaf, self.size
-        while size & 1:
-            node = node_hash(self.roots.pop(), node)
-            size >>= 1
-        self.roots.append(node)
-        self.size += 1
+        self._push(leaf, 0)
 
     def extend(self, leaves: Iterable[bytes]) -> Self:
         """Add the hashes of many leaves."""
-        for leaf in leaves:
-            self.append(leaf)
+        rest = iter(leaves)
+        for leaf in islice(rest, -self.size % _BLOCK):
+            self._push(leaf, 0)
+        while block := list(islice(rest, _BLOCK)):
+            if len(block) == _BLOCK:
+                self._push(complete_root(block), _BLOCK_HEIGHT)
+            else:
+                for leaf in block:
+                    self._push(leaf, 0)
         return self
+
+    def _push(self, node: bytes, height: int) -> None:
+        place = self.size >> height
+        self.size += 1 << height
+        self._complete(node, height, place)
+        while place & 1:
+            node, place, height = node_hash(self.roots.pop(), node), place >> 1, height + 1
+            self._complete(node, height, place)
+        self.roots.append(node)
+
+    def _complete(self, node: bytes, height: int, place: int) -> None:
+        if height in self._keep:
+            self.completed.append((Node(height, place), node))
 
     def root(self) -> bytes:
         """Merkle tree hash of all leaves."""
-        if not self.roots:
-            return EMPTY_ROOT
-        root = self.roots[-1]
-        for left in reversed(self.roots[:-1]):
-            root = node_hash(left, root)
-        return root
+        return joined(self.roots)
 
     def to_text(self) -> str:
         """The roots in hexadecimal, joined by commas."""
         return ",".join(root.hex() for root in self.roots)
 
     @classmethod
-    def from_text(cls, size: int, text: str) -> Self:
+    def from_text(cls, size: int, text: str, keep: Collection[int] = ()) -> Self:
         """Read what `to_text` wrote."""
-        return cls(size, [bytes.fromhex(part) for part in text.split(",") if part])
+        return cls(size, [bytes.fromhex(part) for part in text.split(",") if part], keep)
+
+
+def complete_root(nodes: Sequence[bytes]) -> bytes:
+    """Root over nodes of one height, a power of two of them."""
+    digest = hashlib.sha256
+    while len(nodes) > 1:
+        pairs = zip(nodes[::2], nodes[1::2], strict=True)
+        nodes = [digest(b"\x01" + left + right).digest() for left, right in pairs]
+    return nodes[0]
+
+
+def joined(roots: Sequence[bytes]) -> bytes:
+    """Root over complete subtrees that lie side by side, largest first."""
+    if not roots:
+        return EMPTY_ROOT
+    node = roots[-1]
+    for left in reversed(roots[:-1]):
+        node = node_hash(left, node)
+    return node
+
+
+def nodes_of(span: Span) -> list[Node]:
+    """The complete subtrees that a step of a proof is joined from, largest first."""
+    nodes, start = [], span.start
+    while start < span.end:
+        height = (span.end - start).bit_length() - 1
+        if start:
+            height = min(height, (start & -start).bit_length() - 1)
+        nodes.append(Node(height, start >> height))
+        start += 1 << height
+    return nodes
 
 
 def root(leaves: Iterable[bytes]) -> bytes:
@@ -77,15 +144,24 @@ def root(leaves: Iterable[bytes]) -> bytes:
     return Frontier().extend(leaves).root()
 
 
+def inclusion_spans(index: int, size: int) -> list[Span]:
+    """The leaves below each step of the audit path of one leaf (2.1.1), lowest first."""
+    assert 0 <= index < size, "only what is there is proven"
+    spans, start, end = [], 0, size
+    while end - start > 1:
+        cut = start + _cut(end - start)
+        if index < cut:
+            spans.append(Span(cut, end))
+            end = cut
+        else:
+            spans.append(Span(start, cut))
+            start = cut
+    return spans[::-1]
+
+
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """The audit path of one leaf (2.1.1), lowest first. `leaves` are leaf hashes."""
-    assert 0 <= index < len(leaves), "only what is there is proven"
-    if len(leaves) == 1:
-        return []
-    cut = _cut(len(leaves))
-    if index < cut:
-        return [*inclusion_proof(leaves[:cut], index), root(leaves[cut:])]
-    return [*inclusion_proof(leaves[cut:], index - cut), root(leaves[:cut])]
+    return [root(leaves[span.start : span.end]) for span in inclusion_spans(index, len(leaves))]
 
 
 def includes(leaf: bytes, index: int, size: int, proof: Sequence[bytes], expected: bytes) -> bool:
@@ -106,19 +182,26 @@ def includes(leaf: bytes, index: int, size: int, proof: Sequence[bytes], expecte
     return last == 0 and node == expected
 
 
+def consistency_spans(old: int, new: int) -> list[Span]:
+    """The leaves below each step of the proof that a tree of `old` leaves begins one of `new` (2.1.2)."""
+    assert 0 < old <= new, "a tree grows from at least one leaf"
+    spans, start, end = [], 0, new
+    while end != old:
+        cut = start + _cut(end - start)
+        if old <= cut:
+            spans.append(Span(cut, end))
+            end = cut
+        else:
+            spans.append(Span(start, cut))
+            start = cut
+    if start:
+        spans.append(Span(start, end))
+    return spans[::-1]
+
+
 def consistency_proof(leaves: Sequence[bytes], size: int) -> list[bytes]:
     """Proof that the tree of the first `size` leaves is a prefix of the whole (2.1.2)."""
-    assert 0 < size <= len(leaves), "a tree grows from at least one leaf"
-    return _subproof(leaves, size, whole=True)
-
-
-def _subproof(leaves: Sequence[bytes], size: int, *, whole: bool) -> list[bytes]:
-    if size == len(leaves):
-        return [] if whole else [root(leaves)]
-    cut = _cut(len(leaves))
-    if size <= cut:
-        return [*_subproof(leaves[:cut], size, whole=whole), root(leaves[cut:])]
-    return [*_subproof(leaves[cut:], size - cut, whole=False), root(leaves[:cut])]
+    return [root(leaves[span.start : span.end]) for span in consistency_spans(size, len(leaves))]
 
 
 def extends(old: bytes, old_size: int, new: bytes, new_size: int, proof: Sequence[bytes]) -> bool:

@@ -1,7 +1,8 @@
 """The assets of the first products, and how amounts are written for people.
 
 `EUR` is kept in millionths (scale 6), not cents, so that a price a work unit is exact; invoices round, the ledger does
-not. `BTT` is kept in millionths and is scaled to a chain's decimals at the bridge. `WU` counts reference work units.
+not. `BTT` is kept in millionths and is scaled to a chain's decimals at the bridge. `WU` counts reference work units;
+`RU` counts them weighed by quality and speed, to four decimals: what rewards follow from.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from economy.entry import Asset
 EUR = Asset("EUR", 6, "fiat")
 BTT = Asset("BTT", 6, "token")
 WU = Asset("WU", 0, "work")
-ASSETS = (EUR, BTT, WU)
+RU = Asset("RU", 4, "reward")
+ASSETS = (EUR, BTT, WU, RU)
 
 
 def decimal_text(amount: int, scale: int) -> str:

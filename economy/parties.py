@@ -46,6 +46,14 @@ class Parties:
                 self._known[kind, digest] = self._find(kind, digest) or self._declare(kind, digest)
             return self._known[kind, digest]
 
+    def find(self, kind: str, ref: str = "") -> str | None:
+        """As `of`, but nobody is made: nothing when the ledger has never seen them."""
+        assert kind in KINDS, f"no party is a {kind}"
+        digest = keyed_digest(self._key, f"{kind}\x00{ref}".encode())
+        with self._lock:
+            known = self._known.get((kind, digest))
+        return known or self._find(kind, digest)
+
     def _find(self, kind: str, digest: str) -> str | None:
         return self._ledger.store.party(kind, digest)
 

@@ -8,9 +8,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from economy.book import Balance, Book, EntryRow, Known, Pending, TransferRow
+from economy.book import Balance, Book, EntryRow, Head, KeyRow, Known, Pending, TransferRow
 from economy.chart import Chart
-from economy.entry import Account, Asset, Entry, Party, PendingRef, Phase, Policy, Transfer, leaf_bytes, release
+from economy.control import require_approval
+from economy.entry import (
+    Account,
+    Asset,
+    Declaration,
+    Entry,
+    Key,
+    Party,
+    PendingRef,
+    PeriodClose,
+    Phase,
+    Policy,
+    Transfer,
+    leaf_bytes,
+    release,
+)
 from economy.errors import (
     AmountOverflow,
     DeclarationDiffers,
@@ -19,11 +34,15 @@ from economy.errors import (
     InsufficientFunds,
     PendingResolved,
     PendingUnknown,
+    PeriodClosed,
+    PeriodRunning,
     UnknownAccountCode,
     UnknownOwner,
 )
 
 TOTAL_MAX = 2**62
+EXPIRY_PREFIX = "expiry/"
+_CONTROLLED = (Policy, Key, PeriodClose)
 
 
 def split(amount: int, weights: Sequence[int]) -> list[int]:
@@ -48,7 +67,8 @@ def split(amount: int, weights: Sequence[int]) -> list[int]:
     assert min(weights) >= 0, "a weight is never negative"
     shares = [amount * weight // total for weight in weights]
     left = amount - sum(shares)
-    order = sorted(range(len(weights)), key=lambda index: (-(amount * weights[index] % total), index))
+    remainders = [amount * weight - share * total for weight, share in zip(weights, shares, strict=True)]
+    order = sorted(range(len(weights)), key=remainders.__getitem__, reverse=True)
     for index in order[:left]:
         shares[index] += 1
     return shares
@@ -64,16 +84,18 @@ def expire(book: Book, chart: Chart) -> int:
         book.pendings.setdefault(ref, pending)
         expires_us = pending.expires_us
         assert expires_us is not None, "what never expires is never due"
-        entry = Entry(
-            f"expiry/{pending.seq}/{pending.leg}",
-            "pending.expired",
-            (release(ref),),
-            effective_ms=expires_us // 1000,
-        )
-        decide(book, entry, chart)
+        decide(book, _expiry(pending, ref, expires_us // 1000, book.closed_until_ms), chart)
         count += 1
     book.due.clear()
     return count
+
+
+def _expiry(pending: Pending, ref: PendingRef, expires_ms: int, closed_until_ms: int) -> Entry:
+    """What expired in a period that has been closed since is released with the value date of today."""
+    name = (f"{EXPIRY_PREFIX}{pending.seq}/{pending.leg}", "pending.expired", (release(ref),))
+    if expires_ms < closed_until_ms:
+        return Entry(*name, facts={"value_date_was": expires_ms})
+    return Entry(*name, effective_ms=expires_ms)
 
 
 def decide(book: Book, entry: Entry, chart: Chart) -> tuple[Known, bool]:
@@ -88,13 +110,19 @@ def decide(book: Book, entry: Entry, chart: Chart) -> tuple[Known, bool]:
     ------
     Refused
         A leaf of `economy.errors`; the book is then as it was.
+    NotApproved
+        If it declares a policy, key or period close without the approvals it needs.
     """
     known = book.known.get(entry.entry_id)
     if known is not None:
         if known.request_hash != entry.request_hash:
             raise EntryDiffers(entry=entry.entry_id, seq=known.seq)
         return known, True
-    work = _Decision(book, chart)
+    if entry.effective_ms is not None and entry.effective_ms < book.closed_until_ms:
+        raise PeriodClosed(closed_until_ms=book.closed_until_ms)
+    if any(isinstance(item, _CONTROLLED) for item in entry.declares):
+        require_approval(entry, book.keys)
+    work = _Decision(book, chart, expiring=entry.entry_id.startswith(EXPIRY_PREFIX))
     try:
         for item in entry.declares:
             work.declare(item)
@@ -109,8 +137,24 @@ def decide(book: Book, entry: Entry, chart: Chart) -> tuple[Known, bool]:
 class _Decision:
     """One entry being decided: every change can be undone until it is recorded."""
 
-    def __init__(self, book: Book, chart: Chart) -> None:
-        self.book, self.chart = book, chart
+    __slots__ = (
+        "before",
+        "book",
+        "chart",
+        "closed",
+        "counts",
+        "expiring",
+        "keys",
+        "made",
+        "policies",
+        "resolved",
+        "rows",
+        "seq",
+        "time_us",
+    )
+
+    def __init__(self, book: Book, chart: Chart, *, expiring: bool) -> None:
+        self.book, self.chart, self.expiring = book, chart, expiring
         self.seq = book.head.seq + 1
         self.time_us = max(book.now_us, book.head.recorded_us + 1)
         self.rows: list[TransferRow] = []
@@ -119,8 +163,10 @@ class _Decision:
         self.made: list[tuple[int, Pending]] = []
         self.counts = (book.head, len(book.changes.opened), len(book.changes.assets), len(book.changes.parties))
         self.policies = len(book.changes.policies)
+        self.closed = (book.closed_until_ms, len(book.changes.closed))
+        self.keys: list[tuple[str, KeyRow | None]] = []
 
-    def declare(self, item: Asset | Party | Policy) -> None:
+    def declare(self, item: Declaration) -> None:
         book, head = self.book, self.book.head
         if isinstance(item, Asset):
             known = book.assets.get(item.code)
@@ -138,15 +184,43 @@ class _Decision:
                 book.changes.parties.append((book.head.party_id, item))
             elif party[1] != item.kind:
                 raise DeclarationDiffers("party")
-        else:
+        elif isinstance(item, Policy):
             policy = book.policies.setdefault((item.kind, item.version), item)
             if policy is item:
                 book.changes.policies.append(item)
             elif policy != item:
                 raise DeclarationDiffers("policy")
+        elif isinstance(item, Key):
+            self._declare_key(item)
+        else:
+            self._close_period(item.closed_until_ms)
+
+    def _declare_key(self, key: Key) -> None:
+        """A key is declared once and revoked once."""
+        book, known = self.book, self.book.keys.get(key.public_key)
+        if key.party_id not in book.parties:
+            raise UnknownOwner
+        if known is None and not key.revoked:
+            row = KeyRow(key.public_key, key.purpose, key.party_id, self.seq)
+            book.changes.keys.append(row)
+        elif known is not None and _ends(key, known):
+            row = known._replace(revoked_seq=self.seq)
+            book.changes.revoked.append(row)
+        else:
+            raise DeclarationDiffers("key")
+        self.keys.append((key.public_key, known))
+        book.keys[key.public_key] = row
+
+    def _close_period(self, closed_until_ms: int) -> None:
+        if closed_until_ms <= self.book.closed_until_ms:
+            raise DeclarationDiffers("period")
+        if closed_until_ms * 1000 > self.time_us:
+            raise PeriodRunning(closed_until_ms=closed_until_ms)
+        self.book.closed_until_ms = closed_until_ms
+        self.book.changes.closed.append((closed_until_ms, self.seq))
 
     def apply(self, leg: int, transfer: Transfer) -> None:
-        if transfer.phase is Phase.SINGLE or transfer.phase is Phase.PENDING:
+        if transfer.pending is None:
             self._transfer(leg, transfer)
         else:
             self._resolve(leg, transfer)
@@ -177,7 +251,7 @@ class _Decision:
         pending = self.book.pendings.get(transfer.pending)
         if pending is None:
             raise PendingUnknown(leg=leg)
-        if pending.resolved:
+        if pending.resolved or (self._is_over(pending) and not self.expiring):
             raise PendingResolved(leg=leg)
         amount = pending.amount if transfer.amount is None else transfer.amount
         if amount > pending.amount:
@@ -195,6 +269,10 @@ class _Decision:
         ids = (debit.asset_id, debit.account_id, credit.account_id)
         place = (pending.seq, pending.leg)
         self.rows.append(TransferRow(self.seq, leg, *ids, amount, int(transfer.phase), *place, None))
+
+    def _is_over(self, pending: Pending) -> bool:
+        """Due at this entry's own time, which may be microseconds after its batch's: the next batch voids it."""
+        return pending.expires_us is not None and pending.expires_us <= self.time_us
 
     def _balance(self, account: Account) -> Balance:
         balance = self.book.balances.get(account)
@@ -236,6 +314,13 @@ class _Decision:
             del book.policies[policy.kind, policy.version]
         del book.changes.opened[opened:], book.changes.assets[assets:], book.changes.parties[parties:]
         del book.changes.policies[self.policies :]
+        book.closed_until_ms = self.closed[0]
+        del book.changes.closed[self.closed[1] :]
+        for public_key, known in reversed(self.keys):
+            (book.changes.keys if known is None else book.changes.revoked).pop()
+            book.keys.pop(public_key)
+            if known is not None:
+                book.keys[public_key] = known
 
     def record(self, entry: Entry) -> Known:
         """Make it part of the batch."""
@@ -245,12 +330,19 @@ class _Decision:
         head = (self.seq, entry.entry_id, entry.kind, entry.request_hash, self.time_us, effective_ms)
         changes.entries.append(EntryRow(*head, entry.content.decode(), leaf))
         changes.transfers += self.rows
-        opened = self.counts[1]
-        for balance in (*(item[0] for item in self.before), *changes.opened[opened:]):
+        for balance, _ in self.before:
+            changes.touched[balance.account_id] = balance
+        for balance in changes.opened[self.counts[1] :]:
             changes.touched[balance.account_id] = balance
         for leg, pending in self.made:
             pending.entry_id = entry.entry_id
             book.pendings[PendingRef(entry.entry_id, leg)] = pending
-        book.head = book.head._replace(seq=self.seq, recorded_us=self.time_us)
-        book.known[entry.entry_id] = Known(self.seq, entry.request_hash, self.time_us)
-        return book.known[entry.entry_id]
+        book.head = Head(self.seq, self.time_us, *book.head[2:])
+        known = book.known[entry.entry_id] = Known(self.seq, entry.request_hash, self.time_us)
+        return known
+
+
+def _ends(key: Key, known: KeyRow) -> bool:
+    """Whether a declaration revokes the very key that is known."""
+    same = (key.public_key, key.purpose, key.party_id) == (known.public_key, known.purpose, known.party_id)
+    return key.revoked and same and known.revoked_seq is None

@@ -76,19 +76,31 @@ class Rates:
     Parameters
     ----------
     policies
-        All policies; other kinds are passed over.
+        All policies; other kinds are passed over. They are looked at again at every question, so that a list that grows
+        (`economy.rules.Rules`) is followed.
     """
 
     def __init__(self, policies: Sequence[Policy]) -> None:
-        self._policies = [policy for policy in policies if policy.kind == "rate-card"]
-        self._cards = {policy.version: RateCard.read(policy) for policy in self._policies}
+        self._policies = policies
+        self._cards: dict[Policy, RateCard] = {}
+        for policy in self._known():
+            self._card(policy)
 
     def at(self, ms: int) -> RateCard:
         """The card in force at a time. Raises `BadPolicy` when there is none."""
-        return self._cards[in_force(self._policies, "rate-card", ms).version]
+        return self._card(in_force(self._known(), "rate-card", ms))
 
     def version(self, version: int) -> RateCard:
         """One version. Raises `BadPolicy` when it is not known here."""
-        if version not in self._cards:
-            raise BadPolicy(f"rate card {version} is not known here")
-        return self._cards[version]
+        for policy in self._known():
+            if policy.version == version:
+                return self._card(policy)
+        raise BadPolicy(f"rate card {version} is not known here")
+
+    def _known(self) -> list[Policy]:
+        return [policy for policy in self._policies if policy.kind == "rate-card"]
+
+    def _card(self, policy: Policy) -> RateCard:
+        if policy not in self._cards:
+            self._cards[policy] = RateCard.read(policy)
+        return self._cards[policy]

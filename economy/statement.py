@@ -7,14 +7,16 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from economy.book import EntryRow
-from economy.charges import charge_id, close_id, hold_id, receipt_id, surplus_id
-from economy.entry import Account, Asset
-from economy.epoch import Opened, end_id, opened_epochs, part_id, work_at
+from economy.charges import charge_id, close_id, hold_id, surplus_id
+from economy.entry import Account, Asset, Phase
+from economy.epoch import Opened, end_id, opened_epochs
 from economy.ledger import Ledger
-from economy.money import BTT, EUR, WU, format_amount
+from economy.measures import receipt_id
+from economy.money import BTT, EUR, RU, WU, format_amount
 from economy.policies import in_force
-from economy.rewards import Emission, RewardRule, share_out
+from economy.rewards import WHOLE_BP, Emission, RewardRule, share_out
 from economy.store import Snapshot
+from economy.weights import weights_at
 
 
 class State(StrEnum):
@@ -36,7 +38,11 @@ class RewardState(StrEnum):
     NONE = "none"
     ACCRUED = "accrued"
     """What it would be if the epoch closed now; it changes until then."""
+    HELD = "held"
+    """Earned, and held back until it is settled."""
     PAID = "paid"
+    VOIDED = "voided"
+    """Forfeited: the node was caught before it was settled."""
 
 
 class Share(NamedTuple):
@@ -148,48 +154,70 @@ def _with_reward(snapshot: Snapshot, statement: OfferStatement, now_ms: int) -> 
     row = next(iter(measured.values()), None)
     if row is None or statement.work_units is None:
         return statement
-    node = Account.parse(json.loads(row.content)["transfers"][0]["credit"]).owner
-    opened = next((epoch for epoch in opened_epochs(snapshot) if epoch.seq > row.seq), None)
-    if opened is not None and snapshot.find([end_id(opened.number)]):
-        amount, units = _paid(snapshot, opened, node)
-        state, number = RewardState.PAID, opened.number
+    node, units = _measured(row)
+    epochs = list(opened_epochs(snapshot))
+    opened = next((epoch for epoch in epochs if epoch.seq > row.seq), None)
+    end = None if opened is None else snapshot.find([end_id(opened.number)]).get(end_id(opened.number))
+    if opened is not None and end is not None:
+        amount, whole, state = _booked(snapshot, opened, end.seq, node)
+        number = opened.number
     else:
-        amount, units, number = _accrued(snapshot, opened, node, now_ms)
+        amount, whole, number = _accrued(snapshot, epochs, opened, node, now_ms)
         state = RewardState.ACCRUED
-    reward = amount * statement.work_units // units if units else 0
+    reward = amount * units // whole if whole else 0
     return statement._replace(reward_btt=reward, reward_state=state, epoch=number)
 
 
-def _paid(snapshot: Snapshot, opened: Opened, node: str) -> tuple[int, int]:
-    """What an epoch paid a node, and for how many work units."""
-    amount = units = part = 0
-    while rows := snapshot.find([part_id(opened.number, part)]):
-        for leg in json.loads(rows[part_id(opened.number, part)].content)["transfers"]:
-            if leg["credit"].startswith(f"{node}:earned:"):
-                amount = leg["amount"]
-            elif leg["debit"] == str(Account(node, "work", WU.code)):
-                units = leg["amount"]
-        if units:
-            break
-        part += 1
-    return amount, units
+def _measured(row: EntryRow) -> tuple[str, int]:
+    """Whose work an entry measured, and how many reward units it is (old work units times 10,000)."""
+    body = json.loads(row.content)
+    legs = body.get("transfers", [])
+    if not legs:
+        return str(body["facts"]["node"]), 0
+    account = Account.parse(legs[0]["credit"])
+    return account.owner, legs[0]["amount"] * (WHOLE_BP if account.asset == WU.code else 1)
 
 
-def _accrued(snapshot: Snapshot, opened: Opened | None, node: str, now_ms: int) -> tuple[int, int, int]:
-    """What a node would be paid if the epoch under way closed now, for how many work units, and the epoch's number."""
-    policies = snapshot.declared().policies
+def _booked(snapshot: Snapshot, opened: Opened, end_seq: int, node: str) -> tuple[int, int, RewardState]:
+    """What a closed epoch gave a node, for how many reward units, and whether that is settled."""
+    names = [Account(node, "earned", BTT.code), Account(node, "work", RU.code), Account(node, "work", WU.code)]
+    numbers = {item.account_id: item.account for item in snapshot.accounts(names)}
+    amount, units, state, held = 0, 0, RewardState.PAID, None
+    for row in snapshot.transfers(opened.seq, end_seq, list(numbers)):
+        if row.credit_id in numbers and numbers[row.credit_id].code == "earned":
+            amount = row.amount
+            if row.phase == Phase.PENDING:
+                held, state = (row.entry_seq, row.leg), RewardState.HELD
+        elif row.debit_id in numbers:
+            units += row.amount * (WHOLE_BP if numbers[row.debit_id].asset == WU.code else 1)
+    if held is not None:
+        ends = {Phase.POST: RewardState.PAID, Phase.VOID: RewardState.VOIDED}
+        for row in snapshot.transfers(end_seq, snapshot.head().seq, list(numbers)):
+            if (row.pending_seq, row.pending_leg) == held:
+                state = ends[Phase(row.phase)]
+    return amount, units, state
+
+
+def _accrued(
+    snapshot: Snapshot, epochs: list[Opened], opened: Opened | None, node: str, now_ms: int
+) -> tuple[int, int, int]:
+    """What a node would be paid if the epoch under way closed now, for how many reward units, and its number."""
+    policies = snapshot.policies()
+    before = [epoch for epoch in epochs if opened is None or epoch.seq < opened.seq]
+    last = before[-1] if before else None
     if opened is None:
-        last = max(opened_epochs(snapshot), default=None)
         since_ms = last.to_ms if last else snapshot.log(0, 1)[0].recorded_us // 1000
-        to_ms = max(now_ms, since_ms)
+        to_ms, seq = max(now_ms, since_ms), snapshot.head().seq
         pool = Emission.read(in_force(policies, "emission", to_ms)).between(since_ms, to_ms)
-        work, number = work_at(snapshot, snapshot.head().seq), (last.number if last else 0) + 1
+        number = (last.number if last else 0) + 1
     else:
-        pool, to_ms, number = opened.pool, opened.to_ms, opened.number
-        work = work_at(snapshot, opened.seq)
-    paid = RewardRule.read(in_force(policies, "reward-rule", to_ms)).paid(pool, sum(work.values()))
-    found = next((share for share in share_out(paid, work) if share[0] == node), (node, 0, 0))
-    return found[2], found[1], number
+        pool, to_ms, number, seq = opened.pool, opened.to_ms, opened.number, opened.seq
+    rule = RewardRule.read(in_force(policies, "reward-rule", to_ms))
+    weights = weights_at(snapshot, last.seq if last else 0, seq, rule)
+    by_party = weights.weights()
+    paid = rule.paid(pool, weights.total) if any(by_party.values()) else 0
+    found = next((share for share in share_out(paid, weights.work, by_party) if share.party == node), None)
+    return (0, 0, number) if found is None else (found.amount, weights.units(node), number)
 
 
 def _facts(row: EntryRow | None) -> dict[str, Any]:

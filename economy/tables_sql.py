@@ -1,8 +1,10 @@
 """The ledger's tables. What SQL can refuse, SQL refuses: it is the second line behind the planner.
 
-A transfer names two accounts of its own asset by composite foreign keys; amounts are above zero; an account's limit is
-a CHECK; a pending transfer resolves at most once by a partial unique index; SQLite tables are STRICT. Entries, transfers
-and seals can be neither changed nor deleted: triggers, written in the migration, refuse it on both databases.
+A transfer names two accounts of its own asset by composite foreign keys (on PostgreSQL by a trigger that checks all rows
+of a statement at once, which the migration writes: row by row they took most of a batch's time); amounts are above zero; an account's limit is
+a CHECK; a pending transfer resolves at most once by a partial unique index; SQLite tables are STRICT. Entries, transfers,
+seals, period closes and cosignatures can be neither changed nor deleted, and a key can only be revoked, once: triggers,
+written in the migrations, refuse the rest on both databases.
 """
 
 from __future__ import annotations
@@ -110,7 +112,7 @@ ENTRY = Table(
 TRANSFER = Table(
     "transfer",
     METADATA,
-    Column("entry_seq", BIG, ForeignKey("entry.seq"), primary_key=True, autoincrement=False),
+    Column("entry_seq", BIG, primary_key=True, autoincrement=False),
     Column("leg", SMALL, primary_key=True, autoincrement=False),
     Column("asset_id", BIG, nullable=False),
     Column("debit_id", BIG, nullable=False),
@@ -120,9 +122,12 @@ TRANSFER = Table(
     Column("pending_seq", BIG),
     Column("pending_leg", SMALL),
     Column("expires_us", BIG),
-    ForeignKeyConstraint(["debit_id", "asset_id"], ["account.id", "account.asset_id"]),
-    ForeignKeyConstraint(["credit_id", "asset_id"], ["account.id", "account.asset_id"]),
-    ForeignKeyConstraint(["pending_seq", "pending_leg"], ["transfer.entry_seq", "transfer.leg"]),
+    ForeignKeyConstraint(["entry_seq"], ["entry.seq"]).ddl_if(dialect="sqlite"),
+    ForeignKeyConstraint(["debit_id", "asset_id"], ["account.id", "account.asset_id"]).ddl_if(dialect="sqlite"),
+    ForeignKeyConstraint(["credit_id", "asset_id"], ["account.id", "account.asset_id"]).ddl_if(dialect="sqlite"),
+    ForeignKeyConstraint(["pending_seq", "pending_leg"], ["transfer.entry_seq", "transfer.leg"]).ddl_if(
+        dialect="sqlite"
+    ),
     CheckConstraint("amount > 0", name="amount"),
     CheckConstraint("debit_id <> credit_id", name="two_accounts"),
     CheckConstraint("phase BETWEEN 0 AND 3", name="phase"),
@@ -163,6 +168,52 @@ SEAL = Table(
     Column("sealed_ms", BIG, nullable=False),
     Column("public_key", Text, nullable=False),
     Column("signature", Text, nullable=False),
+    Column("version", SMALL, nullable=False, server_default=text("1")),
+    Column("note", Text, nullable=False, server_default=text("''")),
     CheckConstraint("from_seq >= 1 AND to_seq >= from_seq", name="range"),
+    sqlite_strict=True,
+)
+
+SIGNING_KEY = Table(
+    "signing_key",
+    METADATA,
+    Column("public_key", Text, primary_key=True),
+    Column("purpose", Text, nullable=False),
+    Column("party", Text, ForeignKey("party.code"), nullable=False),
+    Column("declared_seq", BIG, ForeignKey("entry.seq"), nullable=False),
+    Column("revoked_seq", BIG, ForeignKey("entry.seq")),
+    CheckConstraint("length(public_key) = 64", name="public_key"),
+    CheckConstraint("purpose IN ('seal', 'officer')", name="purpose"),
+    CheckConstraint("revoked_seq IS NULL OR revoked_seq > declared_seq", name="revoked"),
+    sqlite_strict=True,
+)
+
+PERIOD = Table(
+    "period",
+    METADATA,
+    _key("closed_until_ms"),
+    Column("seq", BIG, ForeignKey("entry.seq"), nullable=False),
+    CheckConstraint("closed_until_ms > 0", name="closed_until_ms"),
+    sqlite_strict=True,
+)
+
+SUBTREE = Table(
+    "subtree",
+    METADATA,
+    Column("height", SMALL, primary_key=True, autoincrement=False),
+    Column("place", BIG, primary_key=True, autoincrement=False),
+    Column("hash", Text, nullable=False),
+    CheckConstraint("length(hash) = 64", name="hash"),
+    sqlite_strict=True,
+    sqlite_with_rowid=False,
+)
+
+COSIGNATURE = Table(
+    "cosignature",
+    METADATA,
+    Column("seal_id", BIG, ForeignKey("seal.id"), primary_key=True, autoincrement=False),
+    Column("public_key", Text, primary_key=True),
+    Column("signature", Text, nullable=False),
+    Column("witnessed_ms", BIG, nullable=False),
     sqlite_strict=True,
 )

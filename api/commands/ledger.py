@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from api.commands import ledger_control, ledger_move, ledger_proofs, ledger_statements
 from bithive.clock import SystemClock
 from bithive.database_sql import Database
 from bithive.ids import RandomIds
@@ -20,13 +22,19 @@ from economy.economy import Economy
 from economy.export import FORMATS
 from economy.export import export as pieces_of
 from economy.ledger import Ledger
-from economy.money import BTT, format_amount
+from economy.money import BTT, RU, format_amount
 from economy.seal import make_seal
 from economy.statement import OfferStatement, of_offer
 from economy.store_sql import SqlStore
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Check, close and read the ledger.")
+ledger_proofs.add_to(app)
+ledger_control.add_to(app)
+ledger_statements.add_to(app)
+app.command("move")(ledger_move.move)
 _FINDINGS_SHOWN = 50
+_PROGRESS_MS = 2_000
+_FORMS = (*FORMATS, ledger_statements.VERIFIER)
 
 
 @contextmanager
@@ -51,27 +59,48 @@ def economy(settings: Settings) -> Iterator[Economy]:
 
 
 @app.command()
-def check() -> None:
+def check(
+    since: Annotated[int | None, typer.Option(help="Number of a seal: replay only what came after it.")] = None,
+) -> None:
     """Replay every entry and compare; the exit code is 0 only if everything agrees."""
     with stored(load()) as store:
-        checked = replay(store)
+        checked = replay(store, since=since, progress=_progress())
     counts = (
         f"{checked.entries} entries, {checked.transfers} transfers, {checked.accounts} accounts, {checked.seals} seals"
     )
     typer.echo(f"{counts}: {len(checked.findings)} findings")
+    for notice in checked.notices:
+        typer.echo(f"notice: {notice.fault}  {notice.place}")
     for finding in checked.findings[:_FINDINGS_SHOWN]:
         typer.echo(f"{finding.fault}  {finding.place}", err=True)
     raise typer.Exit(1 if checked.findings else 0)
 
 
+def _progress() -> Callable[[int, int], None]:
+    """Says every few seconds how far a long check has come, on a terminal."""
+    clock = SystemClock()
+    shown_ms = clock.now_ms()
+
+    def say(done: int, last: int) -> None:
+        nonlocal shown_ms
+        if sys.stderr.isatty() and clock.now_ms() - shown_ms >= _PROGRESS_MS:
+            shown_ms = clock.now_ms()
+            typer.echo(f"entry {done} of {last}, {100 * done // max(last, 1)} %", err=True)
+
+    return say
+
+
 @app.command()
 def export(
-    form: Annotated[str, typer.Argument(metavar="FORM", help=f"One of {', '.join(FORMATS)}.")],
+    form: Annotated[str, typer.Argument(metavar="FORM", help=f"One of {', '.join(_FORMS)}.")],
     to: Annotated[Path | None, typer.Option(help="File to write; standard output when absent.")] = None,
 ) -> None:
-    """Write the ledger out: its log, CSV tables, or Beancount text."""
-    if form not in FORMATS:
-        raise typer.BadParameter(f"one of {', '.join(FORMATS)}")
+    """Write the ledger out: its log, CSV tables, Beancount text; or the auditor's page, which checks proofs by itself."""
+    if form not in _FORMS:
+        raise typer.BadParameter(f"one of {', '.join(_FORMS)}")
+    if form == ledger_statements.VERIFIER:
+        ledger_statements.write_verifier(to)
+        return
     with stored(load()) as store:
         if to is None:
             for piece in pieces_of(store, form):
@@ -97,10 +126,11 @@ def close_epoch() -> None:
     """Close the epoch under way: pay its BTT for its work units, and seal. An interrupted close is finished."""
     with economy(load()) as opened:
         closed = opened.epochs.close()
-    typer.echo(
-        f"epoch {closed.number}: {format_amount(closed.paid, BTT)} to {closed.nodes} nodes for {closed.work_units} work"
-        f" units, {format_amount(closed.residue, BTT)} to the reserve"
+    paid, units, residue = (
+        format_amount(*pair) for pair in ((closed.paid, BTT), (closed.units, RU), (closed.residue, BTT))
     )
+    typer.echo(f"epoch {closed.number}: {paid} to {closed.nodes} nodes for {units}, {residue} to the reserve")
+    typer.echo(f"root of the claims: {closed.claims}")
 
 
 @app.command()

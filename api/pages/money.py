@@ -38,7 +38,9 @@ PARTIES: dict[str, str] = {
 REWARDS: dict[RewardState, str] = {
     RewardState.NONE: "",
     RewardState.ACCRUED: "if epoch {epoch} closed now; it changes until then",
+    RewardState.HELD: "earned with epoch {epoch}; held back until it is settled",
     RewardState.PAID: "paid with epoch {epoch}",
+    RewardState.VOIDED: "forfeited: the node was caught before epoch {epoch} was settled",
 }
 
 

@@ -18,6 +18,7 @@ from api.pages import words
 from api.pages.explain import is_explained
 from bithive import __version__
 from bithive.clock import as_iso
+from bithive.settings import Role
 
 HERE = Path(__file__).resolve().parent
 STATIC = HERE / "static"
@@ -101,8 +102,12 @@ def page(request: Request, template: str, *, here: str = "", status: int = 200, 
     known = getattr(request.state, "principal", None)
     principal = known if isinstance(known, Principal) else None
     services = getattr(request.app.state, "services", None)
-    institution_name = get_services(request).settings.clinic.institution_name if services else ""
-    content = fill(template, principal=principal, here=here, status=status, institution_name=institution_name, **values)
+    settings = get_services(request).settings if services else None
+    frame = {
+        "institution_name": settings.clinic.institution_name if settings else "",
+        "ledger_here": settings is not None and settings.role is not Role.CLINICAL,
+    }
+    content = fill(template, principal=principal, here=here, status=status, **frame, **values)
     return HTMLResponse(content, status, HEADERS)
 
 

@@ -1,14 +1,32 @@
-"""Every page: `common` for any role, `router` for the clinical side."""
+"""Every page: `common` for any role, `ledger` for the network side, `router` for the clinical side."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
-from api.pages import about, access, downloads, judging, key_images, session, static_files, studies, uploading, viewing
+from api.pages import (
+    about,
+    access,
+    downloads,
+    judging,
+    key_images,
+    ledger_overview,
+    ledger_statement,
+    ledger_verifier,
+    session,
+    static_files,
+    studies,
+    uploading,
+    viewing,
+)
 
 common = APIRouter()
 for part in (static_files, session, about):
     common.include_router(part.router)
+
+ledger = APIRouter()
+for part in (ledger_verifier, ledger_statement, ledger_overview):
+    ledger.include_router(part.router)
 
 router = APIRouter()
 for part in (studies, uploading, viewing, key_images, judging, downloads, access):

@@ -110,7 +110,9 @@ def _begin(principal: Principal | None) -> str:
         return "/sign-in"
     if "studies:read" in principal.scopes:
         return "/studies"
-    return "/access-log" if "access:read" in principal.scopes else "/about"
+    if "access:read" in principal.scopes:
+        return "/access-log"
+    return "/ledger/statements/own" if "ledger:own" in principal.scopes else "/about"
 
 
 def _session_for(accounts: Accounts, token: str) -> str | None:

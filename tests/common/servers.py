@@ -131,10 +131,10 @@ def orthanc(folder: Path, extra: dict[str, object] | None = None) -> Generator[O
 
 
 @contextmanager
-def postgres(folder: Path) -> Generator[str]:
+def postgres(folder: Path, *options: str) -> Generator[str]:
     """A PostgreSQL of its own; the SQLAlchemy address of its database `postgres`.
 
-    PostgreSQL refuses to run as root; then the system's account `postgres` runs it.
+    Further words of its command line are given as `options`. PostgreSQL refuses to run as root; then the system's account `postgres` runs it.
     """
     initdb, server = external("initdb"), external("postgres")
     as_other = os.geteuid() == 0
@@ -156,7 +156,18 @@ def postgres(folder: Path) -> Generator[str]:
             **owner,  # type: ignore[call-overload]
         )
         process = subprocess.Popen(
-            [server, "-D", str(base / "data"), "-p", str(port), "-c", "listen_addresses=127.0.0.1", "-k", str(base)],
+            [
+                server,
+                "-D",
+                str(base / "data"),
+                "-p",
+                str(port),
+                "-c",
+                "listen_addresses=127.0.0.1",
+                "-k",
+                str(base),
+                *options,
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd=base,

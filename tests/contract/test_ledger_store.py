@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import threading
+import time
+from dataclasses import replace
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -13,8 +17,23 @@ from structlog.testing import capture_logs
 
 from bithive.database_sql import Database
 from bithive.keys import SigningKey
+from economy import batch_sql, rows_sql, tables_sql
+from economy.book import KeyRow
 from economy.check import check
-from economy.entry import Account, Asset, Entry, Party, PendingRef, hold, move, release, settle
+from economy.entry import (
+    Account,
+    Asset,
+    Entry,
+    Key,
+    Party,
+    PendingRef,
+    PeriodClose,
+    Policy,
+    hold,
+    move,
+    release,
+    settle,
+)
 from economy.errors import (
     BadEntry,
     DeclarationDiffers,
@@ -25,13 +44,15 @@ from economy.errors import (
     LedgerUnavailable,
     PendingResolved,
     PendingUnknown,
+    PeriodClosed,
+    PeriodRunning,
     SealConflict,
     UnknownAccountCode,
     UnknownOwner,
 )
 from economy.metadata_sql import METADATA
 from economy.seal import make_seal
-from economy.store import MemoryStore
+from economy.store import MemoryStore, seq_at
 from economy.store_sql import SqlStore
 from tests.common.economy import COIN, OTHER, House
 from tests.common.servers import new_database
@@ -66,7 +87,7 @@ def empty(url):
     database = Database(url)
     with database.write() as connection:
         connection.execute(text("SET LOCAL session_replication_role = replica"))
-        connection.execute(text("TRUNCATE asset, party, policy, account, entry, transfer, seal"))
+        connection.execute(text(f"TRUNCATE {', '.join(METADATA.tables)}"))
     database.close()
 
 
@@ -91,10 +112,19 @@ def entry(name, *transfers, **more):
     return Entry(name, "test.done", transfers, **more)
 
 
+def declared(house):
+    with house.store.reading() as snapshot:
+        return snapshot.declared()
+
+
 @on_sql
 def test_migrated_schema_is_the_declared_one(sql):
     with sql.read() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+        differences = compare_metadata(MigrationContext.configure(connection), METADATA)
+    if not sql.is_sqlite:
+        # There a trigger sees to what a transfer refers to: test_a_transfer_refers_to_what_is_there.
+        differences = [one for one in differences if one[0] != "add_fk" or one[1].parent.name != "transfer"]
+    assert differences == []
 
 
 def test_an_amount_moves(house):
@@ -395,8 +425,7 @@ def test_sql_refuses_what_the_planner_would(house, sql):
     house.ledger.post(entry("hold/1", hold(house.wallet(0), house.wallet(1), 9, None)))
     house.ledger.post(entry("void/1", release(PendingRef("hold/1", 0))))
     make_seal(house.store, SigningKey(b"k" * 32), house.clock)
-    with sql.write() as connection:
-        connection.execute(text("INSERT INTO policy VALUES ('rule', 1, 0, '{}')"))
+    house.ledger.post(entry("policy/1", declares=(Policy("rule", 1, 0, "{}"),)))
     for what, statement in REFUSED_BY_SQL.items():
         with pytest.raises(DBAPIError), sql.write() as connection:
             connection.execute(text(statement))
@@ -421,3 +450,263 @@ def test_a_planner_that_is_wrong_is_stopped_by_sql(house, monkeypatch):
     assert [type(answer).__name__ for answer in answers] == ["Recorded", "LedgerFault", "Recorded"]
     assert isinstance(answers[1], LedgerFault)
     assert house.net(house.wallet(0)) == 10
+
+
+def test_a_key_is_declared_once_and_revoked_once(house):
+    key = Key("ab" * 32, "seal", house.members[0])
+    seq = house.ledger.post(entry("key/1", declares=(key,))).seq
+    for name, other in (("again", key), ("officer", Key("ab" * 32, "officer", house.members[0]))):
+        with pytest.raises(DeclarationDiffers):
+            house.ledger.post(entry(f"key/{name}", declares=(other,)))
+    with pytest.raises(UnknownOwner):
+        house.ledger.post(entry("key/2", declares=(Key("cd" * 32, "seal", house.ids.new("pty")),)))
+    with pytest.raises(DeclarationDiffers):
+        house.ledger.post(entry("key/3", declares=(Key("ef" * 32, "seal", house.members[0], revoked=True),)))
+    assert declared(house).keys == {"ab" * 32: KeyRow("ab" * 32, "seal", house.members[0], seq, None)}
+    gone = replace(key, revoked=True)
+    ended = house.ledger.post(entry("key/1/revoked", declares=(gone,))).seq
+    for name, other in (("again", gone), ("back", key)):
+        with pytest.raises(DeclarationDiffers):
+            house.ledger.post(entry(f"key/1/{name}", declares=(other,)))
+    assert declared(house).keys["ab" * 32].revoked_seq == ended
+
+
+def test_a_key_is_declared_and_revoked_within_one_batch_and_a_refused_entry_leaves_neither(house):
+    key = Key("ab" * 32, "seal", house.members[0])
+    refused = move(house.wallet(0), house.wallet(1), 1)
+    answers = house.ledger.post_all(
+        [
+            entry("key/0", refused, declares=(key,)),
+            entry("key/1", declares=(key,)),
+            entry("key/2", refused, declares=(replace(key, revoked=True),)),
+            entry("key/3", declares=(replace(key, revoked=True),)),
+            entry("key/4", refused, declares=(PeriodClose(house.clock.now_ms()),)),
+        ]
+    )
+    kinds = [type(answer).__name__ for answer in answers]
+    assert kinds == ["InsufficientFunds", "Recorded", "InsufficientFunds", "Recorded", "InsufficientFunds"]
+    row = declared(house).keys["ab" * 32]
+    assert (row.declared_seq, row.revoked_seq) == (answers[1].seq, answers[3].seq)
+    assert declared(house).closed_until_ms == 0
+
+
+def test_a_closed_period_takes_no_more_value_dates(house):
+    now_ms = house.clock.now_ms()
+    house.ledger.post(entry("period/1", declares=(PeriodClose(now_ms - 1000),)))
+    with pytest.raises(PeriodClosed):
+        house.ledger.post(entry("late", effective_ms=now_ms - 1001))
+    house.ledger.post(entry("just", effective_ms=now_ms - 1000))
+    house.ledger.post(entry("today"))
+    for closed_until_ms in (now_ms - 1000, now_ms - 2000):
+        with pytest.raises(DeclarationDiffers):
+            house.ledger.post(entry("period/2", declares=(PeriodClose(closed_until_ms),)))
+    with pytest.raises(PeriodRunning):
+        house.ledger.post(entry("period/2", declares=(PeriodClose(now_ms + 60_000),)))
+    assert declared(house).closed_until_ms == now_ms - 1000
+    closed, late = house.ledger.post_all(
+        [entry("period/3", declares=(PeriodClose(now_ms),)), entry("late", effective_ms=now_ms - 1)]
+    )
+    assert not isinstance(closed, PeriodClosed)
+    assert isinstance(late, PeriodClosed)
+
+
+def test_a_snapshot_shows_accounts_by_page_and_code_and_transfers_by_account(house):
+    for n in range(3):
+        house.fund(n, 10 + n, f"fund/{n}")
+    house.ledger.post(entry("owe/1", move(house.claim(0), house.wallet(1), 5)))
+    with house.store.reading() as snapshot:
+        everything = snapshot.accounts()
+        assert [item.account_id for item in everything] == [1, 2, 3, 4, 5]
+        assert snapshot.accounts(after_id=1, limit=2) == everything[1:3]
+        assert [item.account for item in snapshot.accounts(code="receivable")] == [house.claim(0)]
+        assert snapshot.accounts([house.wallet(1), house.wallet(2)], limit=1) == [everything[2]]
+        assert snapshot.accounts(after_id=5) == []
+        wallet = everything[2].account_id
+        assert [row.entry_seq for row in snapshot.transfers(0, 99, [wallet])] == [3, 5]
+        assert snapshot.transfers(0, 99, []) == []
+        assert [row.entry_seq for row in snapshot.transfers(0, 4, {wallet, 2})] == [2, 3]
+
+
+def test_the_last_entry_before_a_time(house):
+    seqs = []
+    for n in range(5):
+        house.clock.advance_s(1)
+        seqs.append(house.ledger.post(entry(f"at/{n}")))
+    with house.store.reading() as snapshot:
+        assert seq_at(snapshot, 0) == 0
+        assert seq_at(snapshot, seqs[2].recorded_us) == seqs[1].seq
+        assert seq_at(snapshot, seqs[2].recorded_us + 1) == seqs[2].seq
+        assert seq_at(snapshot, 2**60) == seqs[-1].seq
+
+
+HOSTILE = ["back\\slash", "\\N", "None", "tab\tnew\nline\rreturn", 'quote"{},', "\u2028 \U0001f600 é", "", "a" * 1900]
+
+
+@pytest.mark.parametrize("told", HOSTILE)
+def test_what_an_entry_says_is_stored_word_for_word(house, told):
+    sent = entry("says/1", facts={"told": told, "count": 1, "none": None, "yes": True})
+    house.ledger.post(sent)
+    row = house.ledger.get("says/1")
+    assert row.content.encode() == sent.content
+    assert json.loads(row.content)["facts"]["told"] == told
+    assert house.ledger.post(sent).replayed
+
+
+@on_sql
+def test_what_another_writer_changed_is_read_again(url, house):
+    """Totals kept from the last batch are believed only while the log has not grown."""
+    other = type(house.ledger)(SqlStore(Database(url)), house.clock)
+    house.fund(0, 100)
+    for turn in range(4):
+        ledger = (house.ledger, other)[turn % 2]
+        ledger.post(entry(f"pay/{turn}", move(house.wallet(0), house.wallet(1), 20)))
+        ledger.post(entry(f"more/{turn}", move(house.wallet(0), house.wallet(2), 5)))
+    for ledger in (house.ledger, other):
+        with pytest.raises(InsufficientFunds):
+            ledger.post(entry("pay/all", move(house.wallet(0), house.wallet(1), 1)))
+    assert house.net(house.wallet(1)) == 80
+    other.close()
+
+
+@on_sql
+def test_what_could_not_be_committed_is_forgotten(house, monkeypatch):
+    house.fund(0, 100)
+    house.ledger.post(entry("pay/1", move(house.wallet(0), house.wallet(1), 10)))
+    put = rows_sql.update_totals
+
+    def fails(connection, balances):
+        put(connection, balances)
+        raise LedgerUnavailable
+
+    monkeypatch.setattr(rows_sql, "update_totals", fails)
+    with pytest.raises(LedgerUnavailable):
+        house.ledger.post(entry("pay/2", move(house.wallet(0), house.wallet(1), 90)))
+    monkeypatch.undo()
+    house.ledger.post(entry("pay/3", move(house.wallet(0), house.wallet(1), 90)))
+    with pytest.raises(InsufficientFunds):
+        house.ledger.post(entry("pay/2", move(house.wallet(0), house.wallet(1), 90)))
+    assert house.net(house.wallet(1)) == 100
+
+
+@on_sql
+def test_nobody_writes_between_a_commit_and_what_is_kept_of_it(house, monkeypatch):
+    """Another thread would read totals that hold the commit already, and the version would be counted twice."""
+    committed, load, order = batch_sql.SqlTransaction.committed, batch_sql.SqlTransaction.load, []
+    reached = threading.Event()
+
+    def slow(self):
+        reached.set()
+        time.sleep(0.3)
+        committed(self)
+        order.append("kept")
+
+    def watched(self, wanted, now_ms):
+        order.append("loaded")
+        return load(self, wanted, now_ms)
+
+    house.fund(0, 100)
+    monkeypatch.setattr(batch_sql.SqlTransaction, "committed", slow)
+    monkeypatch.setattr(batch_sql.SqlTransaction, "load", watched)
+    pay = entry("pay/1", move(house.wallet(0), house.wallet(1), 10))
+    thread = threading.Thread(target=house.ledger.post, args=(pay,))
+    thread.start()
+    assert reached.wait(10)
+    house.ledger.expire()
+    thread.join()
+    assert order == ["loaded", "kept", "loaded", "kept"]
+    monkeypatch.undo()
+    house.ledger.post(entry("pay/2", move(house.wallet(0), house.wallet(1), 90)))
+    assert house.net(house.wallet(1)) == 100
+
+
+@on_sql
+def test_what_is_remembered_is_bounded(house, monkeypatch):
+    monkeypatch.setattr(batch_sql, "LEDGER_NAMES_MAX", 2)
+    for turn in range(4):
+        for member in range(3):
+            house.fund(member, 10, f"fund/{turn}/{member}")
+    for member in (1, 2):
+        house.ledger.post(entry(f"hold/{member}", hold(house.wallet(member), house.wallet(0), 1, None)))
+    names = house.store._names
+    assert max(len(names.accounts), len(names.parties), len(names.numbers)) <= 4
+    assert [house.available(house.wallet(member)) for member in range(3)] == [40, 39, 39]
+
+
+class Undone(Exception):
+    """Nothing of it stays."""
+
+
+MORE_REFUSED_BY_SQL = {
+    "a key deleted": "DELETE FROM signing_key",
+    "a key given away": "UPDATE signing_key SET party = (SELECT MAX(code) FROM party)",
+    "a key of another purpose": "UPDATE signing_key SET purpose = 'officer', revoked_seq = 3",
+    "a revoked key back": "UPDATE signing_key SET revoked_seq = NULL WHERE revoked_seq IS NOT NULL",
+    "a revocation moved": "UPDATE signing_key SET revoked_seq = 5 WHERE revoked_seq IS NOT NULL",
+    "a period opened": "DELETE FROM period",
+    "a period moved": "UPDATE period SET closed_until_ms = 1",
+    "a subtree changed": "UPDATE subtree SET hash = hash",
+    "a cosignature deleted": "DELETE FROM cosignature",
+    "a transfer of no account": "INSERT INTO transfer VALUES (2, 5, 1, 1, 77, 9, 0, NULL, NULL, NULL)",
+    "a debit of another asset": "INSERT INTO transfer VALUES (2, 5, 2, 1, 3, 9, 0, NULL, NULL, NULL)",
+    "a post of what was never held": "INSERT INTO transfer VALUES (2, 5, 1, 1, 2, 9, 2, 1, 7, NULL)",
+    "one wrong among good ones": (
+        "INSERT INTO transfer VALUES (2, 5, 1, 1, 2, 9, 0, NULL, NULL, NULL), (2, 6, 1, 1, 99, 9, 0, NULL, NULL, NULL)"
+    ),
+}
+
+
+@on_sql
+def test_a_transfer_refers_to_what_is_there_and_keys_and_periods_stay(house, sql):
+    house.ledger.post(
+        entry("fund/1", move(house.source(), house.wallet(0), 9), move(house.source(OTHER), house.wallet(0, OTHER), 9))
+    )
+    for number in (1, 2):
+        house.ledger.post(entry(f"key/{number}", declares=(Key(f"{number}b" * 32, "seal", house.members[0]),)))
+    house.ledger.post(entry("key/1/gone", declares=(Key("1b" * 32, "seal", house.members[0], revoked=True),)))
+    house.ledger.post(entry("period/1", declares=(PeriodClose(house.clock.now_ms()),)))
+    with pytest.raises(Undone), sql.write() as connection:
+        connection.execute(text(f"INSERT INTO subtree VALUES (8, 0, '{'0' * 64}')"))
+        seal = (1, 1, 2, *"abcd", 5, "e", "f", 1, "")
+        rows_sql.insert(connection, tables_sql.SEAL, [seal])
+        connection.execute(text("INSERT INTO cosignature VALUES (1, 'k', 's', 1)"))
+        for what, statement in MORE_REFUSED_BY_SQL.items():
+            with pytest.raises(DBAPIError), connection.begin_nested():
+                connection.execute(text(statement))
+                pytest.fail(what)
+        raise Undone
+
+
+on_postgres = pytest.mark.parametrize("kind", ["postgres"], indirect=True)
+
+
+@on_postgres
+def test_a_connection_lost_while_rows_are_copied(house, sql, monkeypatch):
+    send = rows_sql._copy
+
+    def cut(connection, statement, lines):
+        with sql.write() as other:
+            ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+            other.execute(text(f"{ended} AND pid <> pg_backend_pid()"))
+        send(connection, statement, lines)
+
+    house.fund(0, 100)
+    monkeypatch.setattr(rows_sql, "_copy", cut)
+    with pytest.raises(LedgerUnavailable):
+        house.ledger.post(entry("pay/1", move(house.wallet(0), house.wallet(1), 60)))
+    monkeypatch.undo()
+    for _ in range(40):  # connections of the pool that were cut as well are found out one by one
+        try:
+            answer = house.ledger.post(entry("pay/1", move(house.wallet(0), house.wallet(1), 60)))
+            break
+        except LedgerUnavailable:
+            continue
+    assert not answer.replayed
+    assert house.net(house.wallet(0)) == 40
+
+
+@on_postgres
+def test_statements_leave_at_once(sql):
+    """Nagle's algorithm would hold back the second piece of each large one for 40 ms."""
+    with sql.read() as connection:
+        stream = connection.connection.driver_connection._usock
+        assert stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -139,3 +139,21 @@ def test_malformed_model_settings_are_refused(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
     with pytest.raises(BadSettings):
         load()
+
+
+WITNESS = "auditor.example/1+957a6bfc+BMhTrQ8M0rYZrqks7sT9VqJNZJnVhM55JX5Fz9gTm2Cn"
+
+
+@pytest.mark.parametrize(
+    ("value", "count"), [("", 0), (WITNESS, 1), (f"{WITNESS}, {WITNESS}", 2), (f'["{WITNESS}"]', 1), ("[]", 0)]
+)
+def test_witnesses_are_a_list_of_verifier_keys(monkeypatch, value, count):
+    monkeypatch.setenv("BITHIVE_NETWORK__WITNESSES", value)
+    assert load().network.witnesses == (WITNESS,) * count
+
+
+@pytest.mark.parametrize("value", ["x", "a+b+c", WITNESS.replace("957a6bfc", "957A6BFC"), "[1]", "[", '{"a": 1}'])
+def test_what_is_no_witness_is_refused(monkeypatch, value):
+    monkeypatch.setenv("BITHIVE_NETWORK__WITNESSES", value)
+    with pytest.raises(BadSettings):
+        load()

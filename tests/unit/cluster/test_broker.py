@@ -60,6 +60,8 @@ def test_from_offer_to_acknowledgement(stage: Scene, tmp_path: Path) -> None:
         "bundle_version": "1.0.0",
         "work_units": made.offer.work_units,
         "receipt_digest": receipt.digest,
+        "interval_ms": events[1].body["interval_ms"],
+        "quality_bp": 10_000,
         "at_ms": stage.clock.now_ms(),
     }
 

@@ -1,31 +1,38 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
 from bithive.canonical import digest
+from bithive.database_sql import Database
 from bithive.limits import ENTRY_TRANSFERS_MAX
 from economy import epoch as epochs
-from economy.entry import Account, Entry, Policy, move
-from economy.epoch import Epochs, open_id, work_at
+from economy.check import check
+from economy.economy import Economy
+from economy.entry import Account, Entry, PeriodClose, Policy, move
+from economy.epoch import Epochs, claims_of, open_id
 from economy.errors import BadPolicy, LedgerUnavailable
 from economy.policies import load
 from economy.rewards import Emission, RewardRule, share_out
 from economy.statement import RewardState, of_offer
+from economy.store_sql import SqlStore
+from economy.weights import work_at
 
 DAY = 1_000_000_000_000
 
 
-def earn(economy, node, units, number):
+def earn(economy, node, units, number, asset="RU"):
     party, net = economy.parties.of("node", node), economy.parties.of("network")
-    legs = (move(Account(net, "work-issue", "WU"), Account(party, "work", "WU"), units),)
+    legs = (move(Account(net, "work-issue", asset), Account(party, "work", asset), units),)
     economy.ledger.post(Entry(f"receipt/{digest([node, number])}", "work.measured", legs))
 
 
 def btt(economy, node):
+    """What a node has earned, held back or not."""
     balance = economy.ledger.balance(Account(economy.parties.of("node", node), "earned", "BTT"))
-    return 0 if balance is None else balance.net
+    return 0 if balance is None else balance.net + balance.credit_pending
 
 
 def network_btt(economy, code):
@@ -38,16 +45,29 @@ def test_a_close_pays_the_periods_emission_by_work(economy, clock):
         earn(economy, node, units, number)
     clock.advance_s(86_400)
     closed = economy.epochs.close()
-    assert (closed.number, closed.nodes, closed.work_units, closed.residue) == (1, 3, 301, 0)
+    assert (closed.number, closed.nodes, closed.units, closed.residue) == (1, 3, 301, 0)
     assert closed.paid == DAY
     assert btt(economy, "a") + btt(economy, "b") + btt(economy, "c") == DAY
     assert btt(economy, "b") == pytest.approx(DAY * 200 / 301, abs=1)
-    assert network_btt(economy, "pool") == 0
+    pool = economy.ledger.balance(Account(economy.parties.of("network"), "pool", "BTT"))
+    assert (pool.net, pool.available) == (DAY, 0)
     assert network_btt(economy, "issuance") == -DAY
-    work = economy.ledger.balance(Account(economy.parties.of("node", "a"), "work", "WU"))
+    work = economy.ledger.balance(Account(economy.parties.of("node", "a"), "work", "RU"))
     assert work.net == 0
     assert closed.seal is not None
-    assert closed.seal.to_seq == economy.ledger.get("epoch/1/end").seq
+    assert closed.seal.to_seq == economy.ledger.get("epoch/1/claims").seq
+
+
+def test_work_of_before_reward_units_counts_on(economy, clock):
+    earn(economy, "a", 3, 1, "WU")
+    earn(economy, "a", 10_000, 2)
+    earn(economy, "b", 4, 3, "WU")
+    clock.advance_s(60)
+    closed = economy.epochs.close()
+    assert (closed.nodes, closed.units) == (2, 80_000)
+    assert btt(economy, "a") == btt(economy, "b") == closed.paid // 2
+    for asset in ("RU", "WU"):
+        assert economy.ledger.balance(Account(economy.parties.of("node", "a"), "work", asset)).net == 0
 
 
 def test_periods_touch_and_sum_to_the_schedule(economy, clock):
@@ -82,32 +102,34 @@ def test_work_that_comes_during_the_close_waits_for_the_next(economy, clock, mon
     clock.advance_s(60)
     pay = Epochs._pay
 
-    def late(self, opened, shares):
+    def late(self, opened, shares, *, held):
         earn(economy, "a", 5, 2)
         earn(economy, "b", 7, 3)
-        pay(self, opened, shares)
+        pay(self, opened, shares, held=held)
 
     monkeypatch.setattr(Epochs, "_pay", late)
-    assert economy.epochs.close().work_units == 10
+    assert economy.epochs.close().units == 10
     monkeypatch.setattr(Epochs, "_pay", pay)
     clock.advance_s(60)
-    assert economy.epochs.close().work_units == 12
+    assert economy.epochs.close().units == 12
 
 
-@pytest.mark.parametrize("stop_before", ["epoch/1/open", "epoch/1/part/0", "epoch/1/part/1", "epoch/1/end"])
+@pytest.mark.parametrize(
+    "stop_before", ["epoch/1/open", "epoch/1/part/0", "epoch/1/part/1", "epoch/1/end", "epoch/1/claims"]
+)
 def test_an_interrupted_close_is_resumed(economy, clock, monkeypatch, stop_before):
-    monkeypatch.setattr(epochs, "NODES_PER_PART", 2)
+    monkeypatch.setattr(epochs, "PART_TRANSFERS_MAX", 4)
     for number in range(5):
         earn(economy, f"n{number}", 3 + number, number)
     clock.advance_s(60)
     post_all = economy.ledger.post_all
 
-    def failing(entries):
+    def failing(entries, bulk=False):
         ids = [entry.entry_id for entry in entries]
         if stop_before in ids:
-            post_all(entries[: ids.index(stop_before)])
+            post_all(entries[: ids.index(stop_before)], bulk)
             return [LedgerUnavailable()]
-        return post_all(entries)
+        return post_all(entries, bulk)
 
     monkeypatch.setattr(economy.ledger, "post_all", failing)
     with pytest.raises(LedgerUnavailable):
@@ -116,19 +138,19 @@ def test_an_interrupted_close_is_resumed(economy, clock, monkeypatch, stop_befor
     earn(economy, "n0", 50, 99)
     closed = economy.epochs.close()
     late = 50 if stop_before == "epoch/1/open" else 0
-    assert (closed.number, closed.nodes, closed.work_units) == (1, 5, 25 + late)
+    assert (closed.number, closed.nodes, closed.units) == (1, 5, 25 + late)
     assert sum(btt(economy, f"n{number}") for number in range(5)) == closed.paid == DAY * 60 // 86_400
     assert economy.epochs.close().number == 2
 
 
 def test_many_nodes_in_parts_of_limited_size(economy, clock, monkeypatch):
-    assert epochs.NODES_PER_PART * 2 <= ENTRY_TRANSFERS_MAX
-    monkeypatch.setattr(epochs, "NODES_PER_PART", 50)
+    assert epochs.PART_TRANSFERS_MAX <= ENTRY_TRANSFERS_MAX
+    monkeypatch.setattr(epochs, "PART_TRANSFERS_MAX", 100)
     entries = []
     net = economy.parties.of("network")
     for number in range(123):
         party = economy.parties.of("node", f"n{number}")
-        legs = (move(Account(net, "work-issue", "WU"), Account(party, "work", "WU"), 1 + number % 7),)
+        legs = (move(Account(net, "work-issue", "RU"), Account(party, "work", "RU"), 1 + number % 7),)
         entries.append(Entry(f"receipt/{number}", "work.measured", legs))
     economy.ledger.post_all(entries)
     clock.advance_s(60)
@@ -178,7 +200,7 @@ def test_a_statement_says_what_was_earned(economy, network, clock, offer):
     assert before.reward_btt == pytest.approx(pool / 3, abs=2)
     economy.epochs.close()
     after = of_offer(economy.ledger, offer)
-    assert (after.reward_state, after.reward_btt) == (RewardState.PAID, before.reward_btt)
+    assert (after.reward_state, after.reward_btt) == (RewardState.HELD, before.reward_btt)
     assert of_offer(economy.ledger, other).reward_btt == pytest.approx(pool / 6, abs=2)
     assert "BTT" in after.reward_text
 
@@ -190,7 +212,66 @@ def test_work_at_a_place_in_the_log(economy):
     earn(economy, "b", 7, 3)
     with economy.ledger.store.reading() as snapshot:
         work = work_at(snapshot, seq)
-    assert work == {economy.parties.of("node", "a"): 5, economy.parties.of("node", "b"): 0}
+    assert work == {economy.parties.of("node", "a"): (5, 0)}
+
+
+def test_an_epoch_ends_though_its_period_was_closed_meanwhile(economy, clock, monkeypatch):
+    earn(economy, "a", 10, 1)
+    clock.advance_s(60)
+    with monkeypatch.context() as patch:
+        patch.setattr(Epochs, "_end", lambda *_: (_ for _ in ()).throw(LedgerUnavailable()))
+        with pytest.raises(LedgerUnavailable):
+            economy.epochs.close()
+    to_ms = clock.now_ms()
+    clock.advance_s(60)
+    economy.ledger.post(Entry("period/1", "period.closed", declares=(PeriodClose(to_ms + 1),)))
+    closed = economy.epochs.close()
+    assert closed.number == 1
+    assert json.loads(economy.ledger.get("epoch/1/end").content)["facts"]["value_date_was"] == to_ms
+    assert economy.epochs.close().number == 2
+    economy.close()
+
+
+def test_two_hubs_that_close_at_once_close_one_epoch(tmp_path, clock, ids, monkeypatch):
+    """Two processes on one database, by two ledgers: both come to the same end, and nobody is paid twice."""
+    monkeypatch.setattr(epochs, "PART_TRANSFERS_MAX", 4)
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    hubs = [Economy.on(SqlStore(Database(url)), tmp_path / "keys", clock, ids, epoch_s=3600) for _ in range(3)]
+    for number in range(41):
+        earn(hubs[0], f"n{number % 37}", 3 + number, number)
+    clock.advance_s(60)
+    start, closed = threading.Barrier(len(hubs)), []
+
+    def close(hub):
+        start.wait()
+        closed.append(hub.epochs.close())
+
+    crowd = [threading.Thread(target=close, args=(hub,)) for hub in hubs]
+    for one in crowd:
+        one.start()
+    for one in crowd:
+        one.join()
+    numbers = {one.number for one in closed}
+    assert len(closed) == 3
+    assert numbers in ({1}, {1, 2}, {1, 2, 3}), "who comes late may close the next, which brings nothing"
+    assert {(one.nodes, one.paid, one.claims) for one in closed if one.number == 1} == {
+        (37, DAY * 60 // 86_400, closed[0].claims)
+    }
+    assert sum(btt(hubs[1], f"n{number}") for number in range(37)) == DAY * 60 // 86_400
+    assert claims_of(hubs[2].ledger.store, 1).root == closed[0].claims
+    assert check(hubs[0].ledger.store).findings == []
+    for hub in hubs:
+        hub.close()
+
+
+def test_more_units_than_json_holds_as_a_number(economy, clock):
+    """A million nodes an hour are beyond 2^53 reward units."""
+    for number in range(3):
+        earn(economy, f"n{number}", 2**53 - 1, number)
+    clock.advance_s(60)
+    closed = economy.epochs.close()
+    assert closed.units == 3 * (2**53 - 1)
+    assert json.loads(economy.ledger.get("epoch/1/end").content)["facts"]["units"] == str(closed.units)
 
 
 def emission(*steps):
@@ -214,8 +295,8 @@ def test_a_reward_can_be_capped():
     rule = RewardRule.read(
         Policy("reward-rule", 2, 0, json.dumps({"weight": "work-units", "per_1000_work_units_max": 5}))
     )
-    assert rule.paid(100, 3000) == 15
-    assert rule.paid(10, 3000) == 10
+    assert rule.paid(100, 30_000_000) == 15
+    assert rule.paid(10, 30_000_000) == 10
     assert rule.paid(10, 0) == 0
     for wrong in ({"weight": "luck", "per_1000_work_units_max": 5}, {"weight": "work-units"}):
         with pytest.raises(BadPolicy):
@@ -223,8 +304,10 @@ def test_a_reward_can_be_capped():
 
 
 def test_shares_are_in_the_order_of_parties():
-    assert share_out(10, {"b": 1, "a": 2, "c": 0}) == [("a", 2, 7), ("b", 1, 3)]
-    assert share_out(0, {}) == []
+    work = {"b": (1, 0), "a": (0, 2), "c": (0, 0)}
+    assert share_out(10, work, {"b": 1, "a": 2, "c": 0}) == [("a", 0, 2, 2, 7), ("b", 1, 0, 1, 3)]
+    assert share_out(0, work, {"b": 0, "a": 0, "c": 0}) == [("a", 0, 2, 0, 0), ("b", 1, 0, 0, 0)]
+    assert share_out(0, {}, {}) == []
 
 
 def test_policies_that_ship_are_understood():

@@ -34,7 +34,7 @@ def test_csv_is_exact(lived_in):
     by_asset = {}
     for row in accounts:
         by_asset[row["asset"]] = by_asset.get(row["asset"], 0) + Decimal(row["net"])
-    assert by_asset == {"EUR": 0, "BTT": 0, "WU": 0}
+    assert by_asset == {"EUR": 0, "BTT": 0, "RU": 0}
     transfers = table(lived_in, "transfers")
     moved = {}
     for row in transfers:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from contextlib import contextmanager
 
 import pytest
 from structlog.testing import capture_logs
 
+from bithive.limits import BATCH_ENTRIES_MAX
+from bithive.outbox import Event, MemoryOutbox, Relay
 from economy.check import check
 from economy.entry import Entry, move
-from economy.errors import EntryUnknown, LedgerFault, LedgerUnavailable
+from economy.errors import EntryRunning, EntryUnknown, InsufficientFunds, LedgerFault, LedgerUnavailable
 from economy.store import MemoryStore
 from tests.common.economy import House
 
@@ -82,7 +85,7 @@ def test_batches_keep_within_their_limits(house):
     house.ledger.post_all(many)
     small = [entry(house, f"small/{number}") for number in range(2500)]
     house.ledger.post_all(small)
-    assert max(house.store.batches) <= 1000
+    assert max(house.store.batches) <= BATCH_ENTRIES_MAX
     assert house.store.batches[1:4] == [4, 4, 2]
     assert house.net(house.wallet(0)) == 9000 + 2500
 
@@ -132,3 +135,113 @@ def test_nothing_is_posted_by_nothing(house):
     assert house.ledger.post_all([]) == []
     with pytest.raises(EntryUnknown):
         house.ledger.get("none")
+
+
+class Gate:
+    """Holds the writer inside its next batch."""
+
+    def __init__(self, store):
+        self.reached, self.opened, self._load, self._store = threading.Event(), threading.Event(), store.load, store
+        store.load = self._slow
+
+    def _slow(self, wanted, now_ms):
+        self._store.load = self._load
+        self.reached.set()
+        assert self.opened.wait(10)
+        return self._load(wanted, now_ms)
+
+
+def in_thread(call):
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(call()))
+    thread.start()
+    return thread, answers
+
+
+def test_an_id_that_another_caller_has_under_way_is_running(house):
+    gate = Gate(house.store)
+    first, answers = in_thread(lambda: house.ledger.post(entry(house, "fund/1")))
+    assert gate.reached.wait(10)
+    queued, more = in_thread(lambda: house.ledger.post_all([entry(house, "fund/2")], bulk=True))
+    while not house.ledger._bulk:
+        assert queued.is_alive()
+    try:
+        for name, amount in (("fund/1", 1), ("fund/1", 2), ("fund/2", 1)):
+            with pytest.raises(EntryRunning) as running:
+                house.ledger.post(entry(house, name, amount))
+            assert running.value.status == 409
+            assert running.value.context == {"entry": name}
+        others, mixed = in_thread(
+            lambda: house.ledger.post_all([entry(house, "fund/3"), entry(house, "fund/1"), entry(house, "fund/3")])
+        )
+    finally:
+        gate.opened.set()
+    for thread in (first, queued, others):
+        thread.join(10)
+    assert not answers[0].replayed
+    assert not more[0][0].replayed
+    recorded, running, again = mixed[0]
+    assert isinstance(running, EntryRunning)
+    assert again == recorded._replace(replayed=True)
+    assert house.ledger.post(entry(house, "fund/1")).replayed
+    assert house.ledger._running == {}
+
+
+def test_what_failed_is_not_running_any_more(house):
+    house.store.before = True
+    with pytest.raises(LedgerUnavailable):
+        house.ledger.post(entry(house, "fund/1"))
+    house.store.before = False
+    with pytest.raises(InsufficientFunds):
+        house.ledger.post(Entry("pay/1", "test.done", (move(house.wallet(1), house.wallet(0), 1),)))
+    assert house.ledger._running == {}
+    house.fund(1, 5, "fund/1")
+    house.ledger.post(Entry("pay/1", "test.done", (move(house.wallet(1), house.wallet(0), 1),)))
+
+
+def test_an_entry_that_is_running_is_asked_again_by_the_relay(house):
+    outbox = MemoryOutbox()
+    outbox.append(Event("fund.given", "1", {}))
+    relay = Relay(outbox, lambda event: house.ledger.post(entry(house, "fund/1")))
+    gate = Gate(house.store)
+    first, _ = in_thread(lambda: house.ledger.post(entry(house, "fund/1")))
+    assert gate.reached.wait(10)
+    try:
+        with capture_logs() as logs:
+            assert relay.drain() == 0
+    finally:
+        gate.opened.set()
+    first.join(10)
+    assert [log["event"] for log in logs] == ["event.refused"]
+    assert relay.drain() == 1
+    assert house.net(house.wallet(0)) == 1
+
+
+def test_bulk_waits_for_others_and_others_for_one_bulk_batch(house):
+    """With both lanes full, batches come from each in turn, urgent first, and bulk ones are small."""
+    legs = (move(house.source(), house.wallet(0), 1),) * 600
+    bulk = [Entry(f"bulk/{number}", "test.done", legs) for number in range(4)]
+    gate = Gate(house.store)
+    threads = [in_thread(lambda: house.ledger.post(entry(house, "first")))]
+    assert gate.reached.wait(10)
+    threads.append(in_thread(lambda: house.ledger.post_all(bulk, bulk=True)))
+    while len(house.ledger._bulk) < 4:
+        pass
+    urgent = [Entry(f"urgent/{number}", "test.done", legs) for number in range(14)]
+    threads.append(in_thread(lambda: house.ledger.post_all(urgent)))
+    while len(house.ledger._waiting) < 14:
+        pass
+    gate.opened.set()
+    for thread, _ in threads:
+        thread.join(10)
+    with house.store.reading() as snapshot:
+        order = [row.entry_id.split("/")[0] for row in snapshot.log(1)]
+    runs = [(name, len(list(group))) for name, group in itertools.groupby(order)]
+    assert [run for run in runs if run[0] == "bulk"] == [("bulk", 1)] * 3 + [("bulk", 1)]
+    assert [run for run in runs if run[0] == "urgent"] == [("urgent", 6), ("urgent", 6), ("urgent", 2)]
+    assert [answer.seq for answer in threads[1][1][0]] == sorted(answer.seq for answer in threads[1][1][0])
+
+
+def test_small_bulk_entries_share_a_batch(house):
+    house.ledger.post_all([entry(house, f"small/{number}") for number in range(2500)], bulk=True)
+    assert house.store.batches[1:] == [500] * 5

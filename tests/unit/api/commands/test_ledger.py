@@ -40,8 +40,8 @@ def test_a_study_from_charge_to_reward(run, offer):
     closed = run("close-epoch")
     assert closed.exit_code == 0
     assert "epoch 1" in closed.output
-    assert "1 nodes for 1460 work units" in closed.output
-    assert "paid, epoch 1" in run("statement", offer).output
+    assert "1 nodes for 1\u202f460.00 RU" in closed.output
+    assert "held, epoch 1" in run("statement", offer).output
     assert "nothing is recorded since" in run("seal").output
     assert "clearing" in run("balances").output
     checked = run("check")
