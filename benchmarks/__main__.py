@@ -13,6 +13,10 @@ ALL = (
     "bench_postprocessing",
     "bench_engines",
     "bench_memory",
+    "bench_ledger",
+    "bench_check",
+    "bench_epoch",
+    "bench_proofs",
 )
 
 
