@@ -11,9 +11,9 @@ from bithive.errors import BadInput
 from bithive.ids import is_id
 
 WORK_UNITS_MAX = 10**12
-_NAME = re.compile(r"(?=[^.]*[A-Za-z])[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_NAME = re.compile(r"(?=[^.]*[A-Za-z])(?![0-9A-Fa-f]{32,}\Z)[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,4}){0,3}([+-][A-Za-z][A-Za-z0-9.-]{0,31})?")
-"""A name has a letter before its first point and a version few numbers: neither can be a UID or a day of birth."""
+"""A name has a letter before its first point and a version few numbers: neither is a UID, a day of birth or a digest."""
 
 
 class BadEvent(BadInput):

@@ -67,8 +67,10 @@ class TornDisk:
         The power goes at this change (write, truncation, sync or deletion), counted from 0; it is not carried out.
         Never by itself when absent.
     fails_at
-        These changes fail, once, with the power on: the disk is full, or a sync did not succeed. What a failed sync
-        should have brought to the disk is never brought there by a later one (as Linux does it).
+        These changes fail, once, with the power on: the disk is full, or a sync did not succeed. On a disk that is
+        `powersafe`, as Linux's are to SQLite, what a failed sync should have brought to the disk is never brought
+        there by a later one. On another, SQLite pads the log to a sector and leaves the last padding to the next sync:
+        such a disk may fail, but it does not forget as well.
     lies
         Syncs are answered and not carried out, as by a drive with a volatile cache.
     """
@@ -90,6 +92,7 @@ class TornDisk:
         self._random, self._cut_at, self._fails_at, self._lies = random.Random(f"{seed}"), cut_at, fails_at, lies
         self._deleted: dict[str, _File] = {}
         self.sector = self._random.choice((512, 4096))
+        self.powersafe = self._random.random() < 0.6
 
     @property
     def is_dead(self) -> bool:
@@ -173,7 +176,8 @@ class TornDisk:
         try:
             self.change()
         except apsw.FullError:
-            file.pending.clear()
+            if self.powersafe:
+                file.pending.clear()
             raise apsw.IOError("a sync failed") from None
         if not self._lies:
             file.sync()
@@ -190,7 +194,8 @@ class TornDisk:
 class TornVfs(apsw.VFS):  # type: ignore[misc, unused-ignore]
     """The virtual file system over `disk`, which may be exchanged between connections.
 
-    SQLite is told the truth about it: no sector is written whole, nothing is appended safely, no order is kept.
+    SQLite is told the truth about it: no sector is written whole, nothing is appended safely, no order is kept; and
+    whether a broken write may harm its neighbours, which it may on a disk that is not `powersafe`.
     """
 
     def __init__(self, name: str = "torn") -> None:
@@ -253,7 +258,7 @@ class _Handle:
         return self._disk.sector
 
     def xDeviceCharacteristics(self) -> int:  # noqa: N802
-        return 0
+        return apsw.SQLITE_IOCAP_POWERSAFE_OVERWRITE if self._disk.powersafe else 0
 
     def xClose(self) -> None:  # noqa: N802
         self._level = 0
