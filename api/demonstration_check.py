@@ -108,5 +108,8 @@ def lines(checked: Checked) -> Iterator[tuple[str, str]]:
     yield "charge", f"{statement.text(statement.charge)} of {statement.text(statement.hold)} held"
     for share in statement.split:
         yield f"  to the {share.label}", statement.text(share.amount)
-    yield "node's reward", f"{statement.reward_text} for {statement.work_units} work units (epoch {statement.epoch}, {statement.reward_state})"
+    yield (
+        "node's reward",
+        f"{statement.reward_text} for {statement.work_units} work units (epoch {statement.epoch}, {statement.reward_state})",
+    )
     yield "ledger", f"{checked.entries} entries replayed, 0 findings"
