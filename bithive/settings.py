@@ -55,6 +55,15 @@ class HttpSettings(_Section):
     trust_proxy: bool = Field(False, description="A TLS-terminating proxy stands before the hub on this machine.")
 
 
+def _split(value: object, between: str) -> object:
+    """A list in one text: JSON, or its members with `between` (a pattern) between them. Anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return tuple(member for member in re.split(between, value) if member)
+
+
 class ClinicSettings(_Section):
     """The clinical side: one institution's archive and worklist."""
 
@@ -96,11 +105,7 @@ class ClinicSettings(_Section):
     @classmethod
     def _listed(cls, value: object) -> object:
         """A JSON list, or names with commas, colons or blanks between them."""
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            return json.loads(value)
-        return tuple(name for name in re.split(r"[,:\s]+", value) if name)
+        return _split(value, r"[,:\s]+")
 
     @field_validator("pipelines")
     @classmethod
@@ -127,11 +132,7 @@ class NetworkSettings(_Section):
     @classmethod
     def _listed(cls, value: object) -> object:
         """A JSON list, or keys with commas or blanks between them."""
-        if not isinstance(value, str):
-            return value
-        if value.lstrip().startswith("["):
-            return json.loads(value)
-        return tuple(key for key in re.split(r"[,\s]+", value) if key)
+        return _split(value, r"[,\s]+")
 
     @field_validator("witnesses")
     @classmethod
