@@ -26,6 +26,7 @@ from bithive.clock import SystemClock
 from bithive.database_sql import Database
 from bithive.errors import BitHiveError
 from bithive.ids import SeededIds
+from bithive.interpreter import tune_interpreter
 from economy.claims import PROOF_BYTES_MAX, Claim, ClaimTree
 from economy.economy import Economy
 from economy.entry import Account, Entry, Party, move
@@ -212,9 +213,9 @@ def _require(answers: list[Any]) -> None:
 
 
 def _apart(step: Callable[..., Any], *arguments: Any) -> Any:
-    """The step in a process of its own."""
+    """The step in a process of its own, tuned as the hub."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
+    with ProcessPoolExecutor(1, mp_context=context, initializer=tune_interpreter) as pool:
         return pool.submit(step, *arguments).result()
 
 

@@ -28,6 +28,7 @@ from bithive.clock import SystemClock
 from bithive.database_sql import Database
 from bithive.errors import BitHiveError
 from bithive.ids import SeededIds
+from bithive.interpreter import tune_interpreter
 from economy.entry import Account, Asset, Entry, Party, move
 from economy.ledger import Ledger
 from economy.store_sql import SqlStore
@@ -183,6 +184,7 @@ def _houses(folder: Path) -> Iterator[tuple[dict[str, Ours], Rival]]:
 
 def main() -> None:
     """Run and print."""
+    tune_interpreter()
     console.print(f"Ledger on {machine()}, load before {_load()}")
     with tempfile.TemporaryDirectory() as folder, _houses(Path(folder)) as (ours, rival):
         found = {(name, way): Series() for name in ("row locks, PostgreSQL", *ours) for way in WAYS}

@@ -109,7 +109,7 @@ class SqlTransaction:
     def _load_accounts(self, book: Book, wanted: Wanted) -> None:
         numbers = self._names.numbers
         self._read_accounts(book, [numbers[name] for name in wanted.accounts if name in numbers])
-        missing = wanted.accounts - numbers.keys()
+        missing = [name for name in wanted.accounts if name not in numbers]
         if missing:
             owned = f"party.code IN {members(self._connection, 'text')}"
             coded = f"account.code IN {members(self._connection, 'text', 'codes')}"
@@ -143,11 +143,11 @@ class SqlTransaction:
     def _load_parties(self, book: Book, wanted: Wanted) -> None:
         known = self._names.parties
         named = wanted.parties | {name.owner for name in wanted.accounts if name not in book.balances}
-        if missing := named - known.keys():
+        if missing := [name for name in named if name not in known]:
             query = text(f"SELECT code, id, kind FROM party WHERE code IN {members(self._connection, 'text')}")
             for code, number, kind in self._connection.execute(query, {"items": json.dumps(sorted(missing))}):
                 known[code] = (number, kind)
-        book.parties = {code: known[code] for code in named & known.keys()}
+        book.parties = {code: known[code] for code in named if code in known}
 
     def _load_pendings(self, book: Book, wanted: Wanted) -> None:
         connection = self._connection

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from bithive.clock import SystemClock
+from bithive.interpreter import tune_interpreter
 from bithive.log import configure, get
 from bithive.settings import Role, load
 
@@ -38,6 +39,7 @@ def serve(
         app = create_app(services, background=background)
 
         def started() -> None:
+            tune_interpreter()
             typer.echo(f"BitHive ({settings.role}) listens on {where.public_url}")
             get().info("hub.started", role=str(settings.role), port=where.public.getsockname()[1])
 

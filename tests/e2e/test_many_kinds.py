@@ -21,7 +21,7 @@ from tests.common.zoo import zoo_bundle
 from tests.e2e.answers import fetched, segments
 from tests.e2e.conftest import Zoo
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.soak]
 
 ONE, MANY, HEAD = "bladder_ct_segmentation", "thoraxBones_ct_segmentation", "intracranial_volume_t1"
 RIBS = tuple(f"rib_{side}_{number}" for side in ("left", "right") for number in range(1, 13))
@@ -146,14 +146,12 @@ def test_five_studies_of_three_kinds_at_once(ready: Zoo, tmp_path: Path) -> None
     check(ready.hub, sent, run(ready, sent), tmp_path)
 
 
-@pytest.mark.soak
 def test_ten_studies_of_three_kinds_at_once(ready: Zoo, tmp_path: Path) -> None:
     kinds = [one, many, head, one, many, one, head, many, one, many]
     sent = [kind(tmp_path / f"in-{number}", number) for number, kind in enumerate(kinds)]
     check(ready.hub, sent, run(ready, sent), tmp_path)
 
 
-@pytest.mark.soak
 def test_fifty_studies_of_three_kinds_at_once(ready: Zoo, tmp_path: Path) -> None:
     kinds = [one, many, one, many, head] * 10
     sent = [kind(tmp_path / f"in-{number}", number) for number, kind in enumerate(kinds)]

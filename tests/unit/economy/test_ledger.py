@@ -244,4 +244,4 @@ def test_bulk_waits_for_others_and_others_for_one_bulk_batch(house):
 
 def test_small_bulk_entries_share_a_batch(house):
     house.ledger.post_all([entry(house, f"small/{number}") for number in range(2500)], bulk=True)
-    assert house.store.batches[1:] == [500] * 5
+    assert house.store.batches[1:] == [250] * 10
