@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import bench_epoch
 from benchmarks.__main__ import ALL
+from bithive.limits import BULK_TRANSFERS_MAX
 from economy.claims import PROOF_BYTES_MAX
 
 
@@ -17,7 +18,7 @@ def test_it_measures_a_small_epoch_as_it_would_a_large_one(tmp_path, capsys):
     steps = (booked.opened_s, booked.paid_s, booked.claims_s, booked.sealed_s)
     assert min(steps) >= 0
     assert sum(steps) == pytest.approx(booked.total_s)
-    assert booked.entries == 5
+    assert booked.entries == -(-1100 * 2 // BULK_TRANSFERS_MAX)
     assert booked.waits_ms
     bench_epoch.show_split(split)
     bench_epoch.show_booked(1100, booked)
