@@ -144,8 +144,8 @@ class FileBlobs:
         self._clear_leftovers()
         for fan in range(256):
             (root / f"{fan:02x}").mkdir(exist_ok=True)
-        _sync_folder(root)
-        _sync_folder(root.parent)
+        sync_folder(root)
+        sync_folder(root.parent)
 
     def _clear_leftovers(self) -> None:
         """Remove spool files of a process that died, unless another process works in this folder now."""
@@ -177,7 +177,7 @@ class FileBlobs:
         digests = [spool.finish() for spool in batch]
         with ThreadPoolExecutor(self._threads) as pool:
             list(pool.map(self._place, batch))
-            list(pool.map(_sync_folder, {self.path(digest).parent for digest in digests}))
+            list(pool.map(sync_folder, {self.path(digest).parent for digest in digests}))
         return digests
 
     def _place(self, spool: _FileSpool) -> None:
@@ -266,7 +266,8 @@ def is_kept(root: Path) -> bool:
         os.close(handle)
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

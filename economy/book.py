@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from economy.chart import Limit
 from economy.entry import Account, Asset, Entry, Key, Party, PendingRef, PeriodClose, Policy
@@ -21,6 +22,12 @@ class EntryRow(NamedTuple):
     effective_ms: int
     content: str
     leaf_hash: str
+
+
+def facts_of(row: EntryRow) -> dict[str, Any]:
+    """What a recorded entry says of itself."""
+    facts: dict[str, Any] = json.loads(row.content).get("facts", {})
+    return facts
 
 
 class TransferRow(NamedTuple):

@@ -8,14 +8,13 @@ Receipt and a decision once recorded is found again instead of being made anew. 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from bithive.log import get
 from bithive.outbox import Event
-from economy.book import EntryRow
+from economy.book import EntryRow, facts_of
 from economy.charges import (
     Payers,
     charge_id,
@@ -111,7 +110,7 @@ class Booking:
             "protocol": self._parties.of(PROTOCOL),
         }
         held = self._find(hold_id(event.offer_id))
-        card = self._rates.version(_facts(held)["rate_card"]) if held else self._rates.at(event.at_ms)
+        card = self._rates.version(facts_of(held)["rate_card"]) if held else self._rates.at(event.at_ms)
         _check_price(card, event)
         if self._find(receipt_id(event.receipt_digest)) is None:
             rule = RewardRule.read(in_force(self._policies, "reward-rule", event.at_ms))
@@ -190,13 +189,8 @@ class Booking:
         return self._ledger.find(entry_id)
 
 
-def _facts(row: EntryRow) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads(row.content).get("facts", {})
-    return facts
-
-
 def _held_amount(row: EntryRow) -> int:
-    return int(_facts(row)["amount"]) if row.kind == "charge.held" else 0
+    return int(facts_of(row)["amount"]) if row.kind == "charge.held" else 0
 
 
 def _check_price(card: RateCard, event: OfferOpened | AttemptAccepted) -> None:

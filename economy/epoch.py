@@ -27,7 +27,7 @@ from bithive.errors import BitHiveError
 from bithive.keys import SigningKey
 from bithive.limits import BULK_TRANSFERS_MAX, ENTRY_TRANSFERS_MAX
 from bithive.log import get
-from economy.book import EntryRow, Seal
+from economy.book import EntryRow, Seal, facts_of
 from economy.claims import Claim, ClaimTree
 from economy.entry import Account, Entry, Policy, Transfer, hold, move
 from economy.errors import EntryDiffers, EpochUnknown, PeriodClosed, SealConflict
@@ -38,7 +38,7 @@ from economy.policies import in_force
 from economy.rewards import Emission, RewardRule, Share, share_out
 from economy.seal import make_seal
 from economy.store import Snapshot, Store
-from economy.weights import credited_at, entries, facts_of, weights_at
+from economy.weights import credited_at, entries, weights_at
 
 PART_TRANSFERS_MAX = BULK_TRANSFERS_MAX
 _PARTS_AT_ONCE = 4
@@ -315,12 +315,6 @@ def read_opened(row: EntryRow) -> Opened:
 def opened_epochs(snapshot: Snapshot, after_seq: int = 0) -> Iterator[Opened]:
     """Every epoch whose close has begun, in order; those opened after an entry."""
     return map(read_opened, entries(snapshot, "epoch.opened", after_seq))
-
-
-def last_opened(ledger: Ledger) -> Opened | None:
-    """The newest epoch whose close has begun."""
-    with ledger.store.reading() as snapshot:
-        return max(opened_epochs(snapshot), default=None)
 
 
 def _is_old(end: EntryRow | None) -> bool:

@@ -20,8 +20,19 @@ class BadEvent(BadInput):
     code, title = "bad-event", "An event for the ledger is malformed"
 
 
+class _Event:
+    """An event's members, each checked by its name."""
+
+    __slots__ = ()
+
+    @classmethod
+    def read(cls, body: dict[str, Any]) -> Self:
+        """Read an outbox event's body. Raises `BadEvent`."""
+        return cls(**_members(body, _names(cls)))
+
+
 @dataclass(frozen=True, slots=True)
-class OfferOpened:
+class OfferOpened(_Event):
     """An institution asks for work."""
 
     offer_id: str
@@ -32,13 +43,9 @@ class OfferOpened:
     deadline_ms: int
     at_ms: int
 
-    @classmethod
-    def read(cls, body: dict[str, Any]) -> Self:
-        return cls(**_members(body, _names(cls)))
-
 
 @dataclass(frozen=True, slots=True)
-class AttemptAccepted:
+class AttemptAccepted(_Event):
     """A node did it, and its Receipt was checked.
 
     Attributes
@@ -63,13 +70,9 @@ class AttemptAccepted:
     interval_ms: int | None = None
     quality_bp: int = 10_000
 
-    @classmethod
-    def read(cls, body: dict[str, Any]) -> Self:
-        return cls(**_members(body, _names(cls)))
-
 
 @dataclass(frozen=True, slots=True)
-class NodeOnline:
+class NodeOnline(_Event):
     """How much of the time that a node's contributor declared for a stretch it was there."""
 
     node: str
@@ -80,16 +83,13 @@ class NodeOnline:
     kept_ms: int
     at_ms: int
 
-    @classmethod
-    def read(cls, body: dict[str, Any]) -> Self:
-        event = cls(**_members(body, _names(cls)))
-        if not event.kept_ms <= event.declared_ms <= event.to_ms - event.from_ms:
+    def __post_init__(self) -> None:
+        if not self.kept_ms <= self.declared_ms <= self.to_ms - self.from_ms:
             raise BadEvent("more time was kept than declared, or declared than there was")
-        return event
 
 
 @dataclass(frozen=True, slots=True)
-class NodeCaught:
+class NodeCaught(_Event):
     """A node's Attempt was found wrong by independent recomputation, or forged."""
 
     node: str
@@ -98,22 +98,14 @@ class NodeCaught:
     reason: str
     at_ms: int
 
-    @classmethod
-    def read(cls, body: dict[str, Any]) -> Self:
-        return cls(**_members(body, _names(cls)))
-
 
 @dataclass(frozen=True, slots=True)
-class OfferClosed:
+class OfferClosed(_Event):
     """Nobody will do it any more."""
 
     offer_id: str
     reason: str
     at_ms: int
-
-    @classmethod
-    def read(cls, body: dict[str, Any]) -> Self:
-        return cls(**_members(body, _names(cls)))
 
 
 def _names(event: type[Any]) -> dict[str, bool]:

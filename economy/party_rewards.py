@@ -13,7 +13,7 @@ from enum import StrEnum
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from economy.book import EntryRow, TransferRow
+from economy.book import EntryRow, TransferRow, facts_of
 from economy.entry import Account, Asset, Phase, Policy
 from economy.epoch import Opened, end_id, opened_epochs
 from economy.money import BTT, RU, WU
@@ -21,7 +21,7 @@ from economy.party_statement import PartyStatement, receipt_of
 from economy.plan import split
 from economy.rewards import WHOLE_BP, RewardRule
 from economy.store import Snapshot, Store
-from economy.weights import entries, facts_of
+from economy.weights import entries
 
 _STRETCH = 2_000
 _KINDS = ("node", "operator")

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from bithive.clock import Clock
 from bithive.errors import BitHiveError
 from bithive.limits import SETTLEMENT_PERIOD_S
-from economy.book import EntryRow, TransferRow
+from economy.book import EntryRow, TransferRow, facts_of
 from economy.entry import Account, Entry, PendingRef, Phase, Policy, move, release, settle
 from economy.epoch import Opened, claims_id, end_id, opened_epochs, part_id
 from economy.errors import EntryDiffers, PendingResolved
@@ -32,7 +32,7 @@ from economy.money import RU, WU
 from economy.parties import NETWORK, Parties
 from economy.rewards import Emission, RewardRule
 from economy.store import Snapshot
-from economy.weights import PAGE, accounts, entries, facts_of, moved
+from economy.weights import PAGE, accounts, entries, moved
 
 
 class Settled(NamedTuple):

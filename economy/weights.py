@@ -6,13 +6,12 @@ the next. So the same numbers follow from the log at any later time, by taking b
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from economy.book import EntryRow, TransferRow
-from economy.entry import Account, Phase
+from economy.book import EntryRow, TransferRow, facts_of
+from economy.entry import Phase
 from economy.money import RU, WU
 from economy.rewards import WHOLE_BP, RewardRule
 from economy.store import Snapshot
@@ -122,12 +121,6 @@ def entries(snapshot: Snapshot, kind: str, after_seq: int = 0, to_seq: int | Non
         after = rows[-1].seq
 
 
-def facts_of(row: EntryRow) -> dict[str, Any]:
-    """What an entry says of itself."""
-    facts: dict[str, Any] = json.loads(row.content).get("facts", {})
-    return facts
-
-
 def _facts(snapshot: Snapshot, kind: str, after_seq: int, to_seq: int) -> Iterator[dict[str, Any]]:
     return map(facts_of, entries(snapshot, kind, after_seq, to_seq))
 
@@ -139,8 +132,3 @@ def _moved_since(snapshot: Snapshot, seq: int) -> Counter[int]:
         since[row.credit_id] += row.amount
         since[row.debit_id] -= row.amount
     return since
-
-
-def work_account(party: str, asset: str = RU.code) -> Account:
-    """Where a node's work of the epoch under way stands."""
-    return Account(party, "work", asset)

@@ -22,7 +22,7 @@ from typing import IO, NamedTuple
 
 from api.backup.cut import FORMAT, Cut, born_ms
 from api.backup.errors import BackupAbsent, BackupBusy, BackupDamaged, BackupFull, BackupNewer
-from bithive.blobs import FileBlobs
+from bithive.blobs import FileBlobs, sync_folder
 
 CHUNK_BYTES = 64 * 1024
 _COPY_BYTES = 1024 * 1024
@@ -188,7 +188,7 @@ class Vault:
     def forget(self, cut_id: str) -> None:
         """Remove a manifest; the cut is gone, and what it needed lies there until it is swept."""
         (self.folder / "cuts" / f"{cut_id}.json").unlink()
-        _sync(self.folder / "cuts")
+        sync_folder(self.folder / "cuts")
 
     def chain(self, cut: Cut) -> list[Cut]:
         """The cut with those it builds on, the one that stands alone first.
@@ -356,15 +356,7 @@ def _write_durably(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.rename(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(path.parent)
 
 
 @contextmanager

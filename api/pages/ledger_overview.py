@@ -20,6 +20,7 @@ from api.pages.faults import PageRoute
 from api.pages.ledger_seals import seal_lines
 from api.pages.render import page
 from api.pages.words import clock_full, counted, grouped, seconds
+from economy.book import facts_of
 from economy.control import is_dual, officers
 from economy.cosigning import witness_keys
 from economy.entry import Asset
@@ -28,7 +29,7 @@ from economy.money import BTT
 from economy.parties import KINDS
 from economy.periods import CLOSED, TrialBalance
 from economy.store import Snapshot
-from economy.weights import entries, facts_of
+from economy.weights import entries
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 SEALS_SHOWN, EPOCHS_SHOWN, PARTIES_A_PAGE, FAULTS_SHOWN = 10, 10, 100, 20
