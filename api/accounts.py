@@ -23,7 +23,7 @@ from bithive.ids import Ids, is_id
 from bithive.limits import LINK_LIFETIME_S, SESSION_LIFETIME_S
 
 NAME_LENGTH_MAX = 64
-_OF_INSTITUTION = frozenset({"clinician", "pacs", "institution", "administrator"})
+_OF_INSTITUTION = frozenset({"clinician", "pacs", "researcher", "institution", "administrator"})
 
 
 class Kind(StrEnum):
@@ -173,7 +173,7 @@ class Accounts:
         """The hub's own institution id."""
         return self._store.institution(self._ids.new("ins"))
 
-    def add(self, name: str, role: str, institution: str | None = None) -> Account:
+    def add(self, name: str, role: str, institution: str | None = None, cell: str | None = None) -> Account:
         """Create an account; it holds no credential yet.
 
         Parameters
@@ -185,11 +185,13 @@ class Accounts:
         institution
             Whose; the hub's own when absent, but for cells and auditors, who have none then. A cell that is given one
             is that institution's own, and may receive its payloads of every data class.
+        cell
+            Whose contributor it is (`cel_...`); needed for that role, and for no other.
 
         Raises
         ------
         BadInput
-            If name, role or institution are malformed.
+            If name, role, institution or cell are malformed.
         AccountExists
             If the name is taken.
         """
@@ -201,18 +203,20 @@ class Accounts:
         if institution is not None and not is_id(institution, "ins"):
             raise BadInput("an institution is an id of the form ins_...")
         of = institution or (self.institution() if role in _OF_INSTITUTION else None)
-        cell = self._ids.new("cel") if role == "cell" else None
+        if (role == "contributor") != (cell is not None and is_id(cell, "cel")):
+            raise BadInput("a contributor is one of a cell, named by an id of the form cel_...")
+        cell = self._ids.new("cel") if role == "cell" else cell
         account = Account(self._ids.new("acc"), name, role, of, cell)
         self._store.add(account)
         return account
 
-    def ensure(self, name: str, role: str, institution: str | None = None) -> Account:
+    def ensure(self, name: str, role: str, institution: str | None = None, cell: str | None = None) -> Account:
         """The account of that name, created as by `add` if there is none."""
         try:
             return self.named(name)
         except AccountAbsent:
             try:
-                return self.add(name, role, institution)
+                return self.add(name, role, institution, cell)
             except AccountExists:
                 return self.named(name)
 

@@ -20,14 +20,19 @@ from api.deps import get_services
 from api.errors import OtherOrigin
 from bithive.errors import Forbidden, Unauthenticated
 
-AccountRole = Literal["clinician", "pacs", "cell", "institution", "auditor", "administrator"]
+AccountRole = Literal[
+    "clinician", "pacs", "researcher", "cell", "institution", "contributor", "auditor", "monitor", "administrator"
+]
 
 SCOPES: dict[str, frozenset[str]] = {
     "clinician": frozenset({"studies:read", "studies:write", "studies:review", "dicom:read", "dicom:write"}),
     "pacs": frozenset({"dicom:read", "dicom:write"}),
+    "researcher": frozenset({"dicom:write", "public:write"}),
     "cell": frozenset({"cell"}),
-    "institution": frozenset({"institution", "ledger:own"}),
-    "auditor": frozenset({"ledger:read", "ledger:own", "access:read"}),
+    "institution": frozenset({"institution", "ledger:own", "nodes:own"}),
+    "contributor": frozenset({"nodes:own", "ledger:own"}),
+    "auditor": frozenset({"ledger:read", "ledger:own", "access:read", "nodes:read", "nodes:own"}),
+    "monitor": frozenset({"metrics:read"}),
     "administrator": frozenset(
         {
             "accounts:write",
@@ -35,6 +40,10 @@ SCOPES: dict[str, frozenset[str]] = {
             "ledger:read",
             "ledger:own",
             "ledger:write",
+            "metrics:read",
+            "nodes:read",
+            "nodes:own",
+            "public:write",
             "studies:read",
             "studies:write",
             "studies:delete",
@@ -60,7 +69,7 @@ class Principal:
     institution
         Whose patients it may see, for whom it offers work, or whose own cell it is (`ins_...`); none for others.
     cell
-        Which Cell it is (`cel_...`), for accounts of cells.
+        Which Cell it is (`cel_...`), for accounts of cells; whose contributor it is, for one of those.
     """
 
     account: str

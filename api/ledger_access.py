@@ -26,10 +26,29 @@ WriterDep = Annotated[Principal, Depends(require("ledger:write"))]
 
 
 def own_party(services: Services, principal: Principal) -> str | None:
-    """The party that stands for the caller's institution, if the ledger has seen it."""
+    """The party that stands for the caller's institution, or for its cell's operator, if the ledger has seen it."""
+    if principal.role == "contributor":
+        return _operator_party(services, principal.cell or "")
     if principal.institution is None:
         return None
     return services.economy.parties.find("institution", principal.institution)
+
+
+def _operator_party(services: Services, cell: str) -> str | None:
+    """By what the cell's invite says of it: a cell may call itself anything."""
+    registration = services.broker.register.registration(cell)
+    if registration is None or not registration.operator:
+        return None
+    return services.economy.parties.find("operator", registration.operator)
+
+
+def own_parties(services: Services, principal: Principal) -> frozenset[str]:
+    """Every party whose accounts are the caller's: `own_party`, and for a contributor each Node of its cell."""
+    parties = [own_party(services, principal)]
+    if principal.role == "contributor" and principal.cell is not None:
+        nodes = services.broker.cells.nodes(principal.cell)
+        parties += [services.economy.parties.find("node", node.node) for node in nodes]
+    return frozenset(party for party in parties if party is not None)
 
 
 def sees_all(principal: Principal) -> bool:
@@ -39,9 +58,8 @@ def sees_all(principal: Principal) -> bool:
 
 def visible_party(services: Services, principal: Principal, party: str) -> str:
     """The party asked for; `own` is the caller's. Raises `PartyUnknown` when it is not the caller's to see."""
-    own = own_party(services, principal)
-    wanted = own if party == OWN else party
-    if wanted is None or not (sees_all(principal) or wanted == own):
+    wanted = own_party(services, principal) if party == OWN else party
+    if wanted is None or not (sees_all(principal) or wanted in own_parties(services, principal)):
         raise PartyUnknown
     return wanted
 
@@ -50,8 +68,8 @@ def visible_entry(services: Services, principal: Principal, entry_id: str) -> En
     """A recorded entry. Raises `EntryUnknown` when there is none, or it touches no account of the caller's."""
     row = services.ledger.get(entry_id)
     if not sees_all(principal):
-        own = own_party(services, principal)
-        if own is None or not touches(services.ledger.store, row, own):
+        store = services.ledger.store
+        if not any(touches(store, row, own) for own in own_parties(services, principal)):
             raise EntryUnknown
     return row
 
@@ -59,7 +77,7 @@ def visible_entry(services: Services, principal: Principal, entry_id: str) -> En
 def visible_account(services: Services, principal: Principal, name: str) -> Account:
     """An account by its name. Raises `BadEntry`, or `AccountUnknown` when it is not the caller's to see."""
     account = Account.parse(name)
-    if not (sees_all(principal) or account.owner == own_party(services, principal)):
+    if not (sees_all(principal) or account.owner in own_parties(services, principal)):
         raise AccountUnknown
     return account
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import InvalidRequest
 from api.problems import problem
+from bithive.clock import Clock
 from bithive.errors import LimitExceeded
 from bithive.limits import JSON_BODY_BYTES_MAX
 
-STREAMED = ("/dicomweb/", "/network/v1/", "/api/upload")
+STREAMED = ("/dicomweb/", "/network/v1/", "/network/v2/", "/api/upload")
 """Addresses that take large bodies as a stream and hold limits of their own."""
+
+UNROUTED = "none"
+"""Stands for every address that is none of ours: what strangers ask for makes no labels."""
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -83,3 +89,36 @@ class SafeHeaders:
             await send(message)
 
         await self._app(scope, receive, dressed)
+
+
+class Counted:
+    """Counts every request by the template of its address, and how long its answer took to begin.
+
+    Parameters
+    ----------
+    answered
+        `api.instruments.Metrics.answered`.
+    clock
+        Time.
+    """
+
+    def __init__(self, app: ASGIApp, *, answered: Callable[[str, str, int, float], None], clock: Clock) -> None:
+        self._app, self._answered, self._clock = app, answered, clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun_s, status, took_s = self._clock.monotonic_s(), 500, None
+
+        async def watched(message: Message) -> None:
+            nonlocal status, took_s
+            if message["type"] == "http.response.start":
+                status, took_s = message["status"], self._clock.monotonic_s() - begun_s
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            spent_s = self._clock.monotonic_s() - begun_s if took_s is None else took_s
+            self._answered(scope["method"], getattr(scope.get("route"), "path", UNROUTED), status, spent_s)

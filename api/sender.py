@@ -156,11 +156,12 @@ def send(
         raise Unavailable("the hub cannot be reached") from error
     is_stow = response.headers.get("content-type", "").startswith("application/dicom+json")
     if response.status_code not in {200, 202, 409} or not is_stow:
-        raise SendingFailed(f"the hub answered {response.status_code}: {_said(response)}", status=response.status_code)
+        raise SendingFailed(f"the hub answered {response.status_code}: {said(response)}", status=response.status_code)
     return _answer(response.json())
 
 
-def _said(response: httpx2.Response) -> str:
+def said(response: httpx2.Response) -> str:
+    """Why the hub declined, in its words."""
     try:
         return str(response.json()["detail"])
     except (ValueError, KeyError, TypeError):

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Never
 
 from api.errors import SideAbsent
+from api.instruments import Metrics
 from api.ledger_desk import LedgerDesk
 from bithive.blobs import Blobs
-from bithive.clock import Clock
+from bithive.clock import Clock, SystemClock
 from bithive.ids import Ids
 from bithive.log import get
 from bithive.settings import Settings
+from cluster.network_traces import NetworkTraces
 from pipelines.catalog import Repertoire, pipelines
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from clinic.archive import Archive
     from clinic.flow import Flow
     from clinic.intake import Intake
+    from clinic.public_sets import PublicSets
     from clinic.review import Reviews
     from clinic.volumes import Volumes
     from clinic.workitem_store import WorkitemStore
@@ -84,12 +87,14 @@ class Services:
         The live feed of study events.
     vitals
         Whether the parts are well.
-    archive, blobs, intake, access_log, workitems, volumes, reviews, flow
+    archive, blobs, intake, access_log, workitems, volumes, reviews, flow, public_sets
         The clinical side.
     broker, economy, ledger
         The network side; `ledger` is the economy's.
     desk
         What the ledger's addresses remember between requests.
+    metrics, traces
+        What this process counts, and what it adds to traces of the network side.
     loops
         The hub's threads, not started.
     repertoire
@@ -119,10 +124,13 @@ class Services:
     economy: Economy
     ledger: Ledger
     desk: LedgerDesk = field(default_factory=LedgerDesk)
+    metrics: Metrics = field(default_factory=Metrics)
+    traces: NetworkTraces = field(default_factory=lambda: NetworkTraces(SystemClock()))
     loops: tuple[Loop, ...] = ()
     repertoire: Callable[[], Repertoire] = built_in
     wake: Callable[[], None] = nothing
     close: Callable[[], None] = nothing
+    public_sets: PublicSets = field(default_factory=lambda: absent())
 
 
 class Absent:

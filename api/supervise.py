@@ -44,7 +44,7 @@ def cell_environment(settings: Settings, hub_url: str, token: str) -> dict[str, 
     cell = {
         f"BITHIVE_CELL__{name.upper()}": str(getattr(settings.cell, name))
         for name in type(settings.cell).model_fields
-        if name not in _NOT_PASSED
+        if name not in _NOT_PASSED and getattr(settings.cell, name) is not None
     }
     SigningKey.load_or_create(settings.state / "keys" / "models.key")
     own = {

@@ -11,12 +11,15 @@ from pydantic import SecretStr
 from api.accounts import Accounts
 from api.accounts_sql import SqlAccountStore
 from api.databases import upgrade
+from api.instruments import Metrics
+from api.own_work import own_work
 from api.progress import Progress
 from api.relay import Loop
 from api.repertoire import InstalledRepertoire
 from api.services import Services, Vitals, absent
 from api.startup import site_secret
 from api.supervise import Supervisor
+from bithive import tracing
 from bithive.blobs import FileBlobs
 from bithive.clock import Clock
 from bithive.ids import Ids, RandomIds
@@ -25,13 +28,17 @@ from bithive.settings import Role, Settings
 from clinic.access_log import AccessLog
 from clinic.access_log_sql import SqlAccessStore
 from clinic.archive_sql import SqlArchive
+from clinic.data_class import why_not_public
 from clinic.flow import Flow
 from clinic.intake import Intake
 from clinic.network_http import HttpNetwork
+from clinic.public_sets import PublicSets
+from clinic.public_sets_sql import SqlPublicStore
 from clinic.review import Reviews
 from clinic.volumes import Volumes
 from clinic.workitem_store_sql import SqlWorkitemStore
 from cluster.network_sql import open_broker
+from cluster.network_traces import NetworkTraces
 from economy.cosigning import witness_keys
 from economy.economy import Economy
 
@@ -63,7 +70,7 @@ def wire(settings: Settings, clock: Clock, private_url: str = "") -> Services:
     none = absent()
     network: dict[str, Any] = {"broker": none, "economy": none, "ledger": none}
     clinic: dict[str, Any] = dict.fromkeys(
-        ("archive", "blobs", "intake", "access_log", "workitems", "volumes", "reviews", "flow"), none
+        ("archive", "blobs", "intake", "access_log", "workitems", "volumes", "reviews", "flow", "public_sets"), none
     )
     loops: list[Loop] = []
     wake: Callable[[], None] = lambda: None  # noqa: E731 - a name for what a network role has not
@@ -79,6 +86,12 @@ def wire(settings: Settings, clock: Clock, private_url: str = "") -> Services:
         )
         loops += [flow_loop, listening]
         wake = flow_loop.wake
+    metrics, traces = Metrics(), NetworkTraces(clock)
+    if settings.role is not Role.CLINICAL:
+        broker, bundles = network["broker"], lambda: repertoire.now().bundles
+        loops.append(own_work(settings, clock, ids, broker, network["economy"], bundles))
+        network["broker"].watchers += [metrics, traces]
+    _begin_tracing(settings, closing)
     for loop in loops:
         vitals.watch(loop.name, lambda loop=loop: loop.is_well)  # type: ignore[misc]
     return Services(
@@ -89,6 +102,8 @@ def wire(settings: Settings, clock: Clock, private_url: str = "") -> Services:
         accounts=accounts,
         progress=progress,
         vitals=vitals,
+        metrics=metrics,
+        traces=traces,
         loops=tuple(loops),
         repertoire=repertoire.now,
         wake=wake,
@@ -96,6 +111,17 @@ def wire(settings: Settings, clock: Clock, private_url: str = "") -> Services:
         **clinic,
         **network,
     )
+
+
+def _begin_tracing(settings: Settings, closing: ExitStack) -> None:
+    """Trace if an operator says where to; the libraries for it are loaded only then."""
+    if settings.tracing.endpoint is None:
+        return
+    from bithive.tracing_otel import OtelRecorder
+
+    token = settings.tracing.token.get_secret_value() if settings.tracing.token else None
+    tracing.begin(OtelRecorder(settings.tracing.endpoint, f"bithive-{settings.role}", settings.tracing.share, token))
+    closing.callback(tracing.end)
 
 
 def _network_side(
@@ -131,6 +157,7 @@ def _clinical_side(
     database = upgrade(settings, "clinic")
     closing.callback(database.close)
     archive, blobs = SqlArchive(database), FileBlobs(settings.state / "blobs")
+    public = SqlPublicStore(database)
     workitems = SqlWorkitemStore(database, clock, progress.announce)
     volumes = Volumes(archive, blobs)
     intake = Intake(archive, blobs, settings, clock, ids, on_stored=lambda: flow_loop.wake())
@@ -146,6 +173,7 @@ def _clinical_side(
         repertoire=repertoire.now,
         networks={accounts.institution(): network},
         is_receiving=intake.is_receiving,
+        public=public,
     )
     flow_loop = Loop("flow", flow.tick)
 
@@ -163,6 +191,7 @@ def _clinical_side(
         "volumes": volumes,
         "reviews": Reviews(settings, clock, archive, blobs, intake, workitems),
         "flow": flow,
+        "public_sets": PublicSets(public, clock, archive, why_not_public),
     }
     return parts, flow_loop, Loop("listening", listen)
 
@@ -220,6 +249,8 @@ class Background:
 def _supervise(services: Services, private_url: str) -> Supervisor:
     """Start the local cell. It is this institution's own: payloads of every data class may go to it."""
     account = services.accounts.ensure(LOCAL_CELL, "cell", services.institution)
+    # Its token is new at each start, and so may its key be: its state folder is this hub's own.
+    services.broker.registrar.release(account.cell or "")
     supervisor = Supervisor(services.settings, private_url, services.accounts.token(account), services.clock)
     started_ms = services.clock.now_ms()
 

@@ -19,7 +19,8 @@ from bithive.errors import BadSettings, BitHiveError
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("api.commands.demo", "Run the main job on this machine, from a study to its findings and the ledger."),
     "serve": ("api.commands.serve", "Start the hub, with a local cell beside it."),
-    "node": ("api.commands.node", "Contribute this machine: run a cell."),
+    "node": ("api.commands.node", "Contribute this machine: join, run, bound, leave."),
+    "cell": ("api.commands.cell", "An operator's cell of several machines: make it, invite machines, watch it."),
     "submit": ("api.commands.submit", "Send a folder or zip of DICOM files to a hub, as a PACS would."),
     "ledger": ("api.commands.ledger", "Check, close and read the ledger."),
     "models": ("api.commands.models", "List, fetch and verify models."),

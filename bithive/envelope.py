@@ -108,6 +108,39 @@ def open_all(key: bytes, purpose: int, size_bytes: int, chunks: Iterable[bytes])
     return opener.finish()
 
 
+def frame_span(size_bytes: int, number: int) -> tuple[int, int]:
+    """Where frame `number` of that many plain bytes lies in what `seal` gives: offset and length."""
+    start = number * FRAME_BYTES
+    assert 0 <= start <= size_bytes, "the frame is one of these"
+    return number * (FRAME_BYTES + 4 + _TAG_BYTES), min(FRAME_BYTES, size_bytes - start) + 4 + _TAG_BYTES
+
+
+def open_frame(key: bytes, purpose: int, size_bytes: int, number: int, sealed: bytes) -> bytes:
+    """Decrypt one frame of a stream that lies on disk.
+
+    Parameters
+    ----------
+    key, purpose, size_bytes
+        As for `Opener`.
+    number
+        Which, from 0.
+    sealed
+        The bytes at `frame_span`.
+
+    Raises
+    ------
+    BadEnvelope
+        If it does not open.
+    """
+    if len(sealed) != frame_span(size_bytes, number)[1] or struct.unpack_from(">I", sealed)[0] != len(sealed) - 4:
+        raise BadEnvelope("a frame has an impossible length")
+    last = (number + 1) * FRAME_BYTES >= size_bytes
+    try:
+        return AESGCM(key).decrypt(_nonce(purpose, number), sealed[4:], _last(last))
+    except InvalidTag as error:
+        raise BadEnvelope("a frame was changed, or the key is another") from error
+
+
 def _nonce(purpose: int, number: int) -> bytes:
     assert 0 <= purpose < 2**32, "a purpose is 4 bytes"
     return struct.pack(">IQ", purpose, number)

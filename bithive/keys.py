@@ -40,18 +40,29 @@ class SigningKey:
         BadSettings
             If the file is not 32 bytes of key, or others may read it.
         """
-        if not path.exists():
-            _create_secret(path, Ed25519PrivateKey.generate().private_bytes_raw())
-        if path.stat().st_mode & 0o077:
-            raise BadSettings("a private key is readable by others; set its mode to 600")
-        seed = path.read_bytes()
-        if len(seed) != 32:
-            raise BadSettings("a private key file does not hold 32 bytes")
-        return cls(seed)
+        return cls(load_or_create_secret(path))
 
     def sign(self, message: bytes) -> str:
         """The signature of `message`, in hexadecimal."""
         return self._key.sign(message).hex()
+
+
+def load_or_create_secret(path: Path) -> bytes:
+    """The 32 bytes at `path`, made at random if there are none, readable by their owner alone.
+
+    Raises
+    ------
+    BadSettings
+        If the file is not 32 bytes long, or others may read it.
+    """
+    if not path.exists():
+        _create_secret(path, secrets.token_bytes(32))
+    if path.stat().st_mode & 0o077:
+        raise BadSettings("a private key is readable by others; set its mode to 600")
+    content = path.read_bytes()
+    if len(content) != 32:
+        raise BadSettings("a private key file does not hold 32 bytes")
+    return content
 
 
 def _create_secret(path: Path, content: bytes) -> None:

@@ -6,7 +6,9 @@ No UID, no DICOM header, no free text. The payload (a Volume, encrypted under `O
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+import re
+from collections.abc import Callable
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -14,6 +16,10 @@ from bithive.errors import BadInput, Refused
 from bithive.ids import is_id
 
 _MEMORY_UNTOLD_BYTES = 1
+_COUNTRIES_MAX = 32
+_AUDIENCE_MAX = 8
+_MAY_BE_EMPTY = frozenset({"audience", "residency", "traceparent"})
+_TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-0[01]")
 
 
 class DataClass(StrEnum):
@@ -27,6 +33,10 @@ class DataClass(StrEnum):
     """De-identified head, or genome: same legal entity or attested cell."""
     P3 = "P3"
     """Identified or possibly so: never leaves the institution's own cell."""
+
+
+ANYBODY, VETTED, ATTESTED = "any", "vetted", "attested"
+"""Whom an Offer may be addressed to beside an institution: any cell, those of vetted operators, attested ones."""
 
 
 class Urgency(StrEnum):
@@ -71,6 +81,14 @@ class Offer:
         Resident memory that a node will need at most, as predicted from Bundle and shape.
     created_ms, deadline_ms
         Milliseconds since the epoch.
+    residency
+        Countries (ISO 3166-1 alpha-2) in which the payload may be; anywhere when empty.
+    audience
+        Whom its institution addresses it to: institutions (`ins_...`) whose own cells may have it, `any`, `vetted`,
+        `attested`; in order. Only its class decides when empty.
+    traceparent
+        Under which random trace its institution follows it (W3C Trace Context, section 3.2), where it does. For the
+        network side alone: no cell, event or Receipt is told.
     """
 
     offer_id: str
@@ -87,6 +105,9 @@ class Offer:
     memory_bytes: int
     created_ms: int
     deadline_ms: int
+    residency: tuple[str, ...] = ()
+    audience: tuple[str, ...] = ()
+    traceparent: str = ""
 
     def __post_init__(self) -> None:
         sizes = (
@@ -107,10 +128,36 @@ class Offer:
             raise BadOffer("a size or time is out of range")
         if self.deadline_ms <= self.created_ms:
             raise BadOffer("the deadline lies before the Offer")
+        if not (isinstance(self.residency, tuple) and all(_is_country(code) for code in self.residency)):
+            raise BadOffer("a country is malformed")
+        if len(self.residency) > _COUNTRIES_MAX or list(self.residency) != sorted(set(self.residency)):
+            raise BadOffer("the countries are too many, not in order or not different")
+        if not (isinstance(self.audience, tuple) and all(_is_addressee(word) for word in self.audience)):
+            raise BadOffer("an addressee is malformed")
+        if len(self.audience) > _AUDIENCE_MAX or list(self.audience) != sorted(set(self.audience)):
+            raise BadOffer("the addressees are too many, not in order or not different")
+        if self.traceparent and not _TRACEPARENT.fullmatch(self.traceparent):
+            raise BadOffer("the trace context is malformed")
+
+    @property
+    def untraced(self) -> Self:
+        """The same Offer as a cell is told of it."""
+        return replace(self, traceparent="") if self.traceparent else self
+
+    def veiled(self, institution: str) -> Self:
+        """The same Offer as a stranger is told of it: nothing in it says whose it is.
+
+        Parameters
+        ----------
+        institution
+            A random id in place of the real one.
+        """
+        return replace(self, institution=institution, audience=(), traceparent="")
 
     def to_json(self) -> dict[str, Any]:
-        """A mapping of plain values."""
-        return {key: str(value) if isinstance(value, StrEnum) else value for key, value in asdict(self).items()}
+        """A mapping of plain values; what is empty is left out, so that it reads as before there was such a member."""
+        members = {key: _json(value) for key, value in asdict(self).items()}
+        return {key: value for key, value in members.items() if key not in _MAY_BE_EMPTY or value}
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
@@ -122,13 +169,10 @@ class Offer:
             If a member is missing, unknown, of the wrong type or out of range.
         """
         try:
-            if set(value) != {field.name for field in fields(cls)}:
+            known = {field.name: field.default is MISSING for field in fields(cls)}
+            if not set(value) <= set(known) or not all(name in value for name, needed in known.items() if needed):
                 raise BadOffer("members are missing or unknown")
-            kinds: dict[str, type[StrEnum]] = {"data_class": DataClass, "urgency": Urgency}
-            members: dict[str, Any] = {
-                key: kinds[key](item) if key in kinds else _plain(item) for key, item in value.items()
-            }
-            return cls(**members)
+            return cls(**{key: _read(key, item) for key, item in value.items()})
         except (TypeError, ValueError, AttributeError) as error:
             raise BadOffer("a member has the wrong type") from error
 
@@ -169,10 +213,30 @@ class OfferKeys:
             raise BadOffer("a key is malformed") from error
 
 
+def _json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    return str(value) if isinstance(value, StrEnum) else value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise TypeError
+    return tuple(value)
+
+
 def _plain(value: Any) -> str | int:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise TypeError
     return value
+
+
+def _is_country(code: Any) -> bool:
+    return isinstance(code, str) and len(code) == 2 and code.isascii() and code.isupper() and code.isalpha()
+
+
+def _is_addressee(word: Any) -> bool:
+    return isinstance(word, str) and (word in (ANYBODY, VETTED, ATTESTED) or is_id(word, "ins"))
 
 
 def _is_hex64(text: str) -> bool:
@@ -181,3 +245,16 @@ def _is_hex64(text: str) -> bool:
 
 def _is_name(text: str) -> bool:
     return 0 < len(text) <= 64 and text.isascii() and text.replace("_", "").replace(".", "").replace("-", "").isalnum()
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "data_class": DataClass,
+    "urgency": Urgency,
+    "residency": _texts,
+    "audience": _texts,
+}
+
+
+def _read(name: str, value: Any) -> Any:
+    reader: Callable[[Any], Any] = _READ.get(name, _plain)
+    return reader(value)

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
     select,
     update,
 )
@@ -21,6 +22,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from bithive.database_sql import Database
 from bithive.outbox import Event
+
+# Any number that nothing else in the database uses as an advisory lock.
+_APPENDING = 0x4248_4F42
 
 
 def outbox_table(metadata: MetaData, name: str = "outbox") -> Table:
@@ -44,7 +48,14 @@ class SqlOutbox:
         self._database, self._table = database, table
 
     def append(self, connection: Connection, event: Event) -> None:
-        """Store an event in the caller's transaction; the same topic and key twice is one event."""
+        """Store an event in the caller's transaction; the same topic and key twice is one event.
+
+        On PostgreSQL the transactions that append wait for each other from here to their commit: a place in the outbox
+        is taken when a row is inserted and seen when it is committed, and without it an event could appear behind one
+        that was taken already. Append last.
+        """
+        if connection.dialect.name != "sqlite":
+            connection.execute(select(func.pg_advisory_xact_lock(_APPENDING)))
         insert = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(self._table)
         values = {"topic": event.topic, "key": event.key, "body": json.dumps(event.body), "taken": 0}
         connection.execute(insert.values(**values).on_conflict_do_nothing())

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 from bithive.canonical import canonical
 from bithive.errors import BadInput
 from bithive.keys import SigningKey, verify
 
-_CONTEXT = b"bithive.receipt.v2\x00"
-_CONTEXT_1 = b"bithive.receipt.v1\x00"
 _SINCE_2 = frozenset({"tf32", "bf16"})
+_SINCE_3 = frozenset({"gpu", "gpu_memory_bytes", "sealed_input_bytes", "sealed_output_bytes", "meter"})
+
+INSIDE, OUTSIDE = "inside", "outside"
+"""Where a Receipt was measured: by the process that ran the bundle, or by another that watched it."""
 
 
 class BadReceipt(BadInput):
@@ -58,7 +60,13 @@ class Receipt:
     work_units
         Reference work units of this Bundle and input size; never seconds reported by the node.
     started_ms, wall_ms, cpu_ms, gpu_ms, peak_memory_bytes
-        As measured in the replica.
+        As measured; see `meter`. `gpu_ms` is the time in which the bundle's own processes kept an accelerator busy.
+    gpu, gpu_memory_bytes
+        The accelerator as its driver names it, and the most of its memory that was taken; empty and 0 without one.
+    sealed_input_bytes, sealed_output_bytes
+        What crossed the network for it: payload and findings as they are sealed (`bithive.envelope`).
+    meter
+        `OUTSIDE` when another process than the bundle's measured it, else `INSIDE`.
     signature
         Ed25519 over the canonical bytes of all the above.
     """
@@ -90,13 +98,21 @@ class Receipt:
     cpu_ms: int
     gpu_ms: int
     peak_memory_bytes: int
+    gpu: str = ""
+    gpu_memory_bytes: int = 0
+    sealed_input_bytes: int = 0
+    sealed_output_bytes: int = 0
+    meter: str = INSIDE
     signature: str = ""
+
+    version: ClassVar[int] = 3
+    _absent: ClassVar[frozenset[str]] = frozenset()
 
     def signed_bytes(self) -> bytes:
         """The bytes that the signature covers."""
-        members = asdict(self)
+        members = self.to_json()
         del members["signature"]
-        return _CONTEXT + canonical(members)
+        return b"bithive.receipt.v%d\x00" % self.version + canonical(members)
 
     @property
     def method(self) -> Method:
@@ -118,18 +134,18 @@ class Receipt:
         return hashlib.sha256(self.signed_bytes()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name not in self._absent}
 
     @classmethod
     def from_json(cls, value: Any) -> Self:
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote, of this very version.
 
         Raises
         ------
         BadReceipt
             If a member is missing, unknown, of the wrong type or out of range.
         """
-        kinds = {field.name: field.type for field in fields(cls)}
+        kinds = {field.name: field.type for field in fields(cls) if field.name not in cls._absent}
         if not isinstance(value, dict) or set(value) != set(kinds):
             raise BadReceipt("members are missing or unknown")
         for name, kind in kinds.items():
@@ -139,28 +155,50 @@ class Receipt:
                 raise BadReceipt(f"member {name} is not a short line of ASCII")
             if kind == "int" and not 0 <= value[name] < 2**53:
                 raise BadReceipt(f"member {name} is out of range")
-        return cls(**value)
+        return cls(**value, **{name: _UNTOLD[name] for name in cls._absent})
+
+    @classmethod
+    def from_wire(cls, value: Any) -> Receipt:
+        """Read what a cell sent: this version, or the one before from a cell of the last release. Raises `BadReceipt`."""
+        if isinstance(value, dict) and not _SINCE_3 & value.keys():
+            return Receipt2.from_json(value)
+        return cls.from_json(value)
 
     @classmethod
     def from_stored(cls, value: Any) -> Receipt:
         """Read a row of any version of BitHive. Raises `BadReceipt`.
 
-        One that was signed before `tf32` and `bf16` were members keeps the bytes that its node signed, and so its
-        signature and its digest. Over the network only `from_json` is used: a node of today says them.
+        One that was signed before a member existed keeps the bytes that its node signed, and so its signature and its
+        digest. Which version it is follows from its members, and the signature covers the version: none passes for
+        another.
         """
-        if isinstance(value, dict) and not _SINCE_2 & value.keys():
-            return _Receipt1.from_json({**value, **dict.fromkeys(_SINCE_2, False)})
-        return cls.from_json(value)
+        if isinstance(value, dict) and not (_SINCE_2 | _SINCE_3) & value.keys():
+            return Receipt1.from_json(value)
+        return cls.from_wire(value)
 
 
-class _Receipt1(Receipt):
-    """A Receipt of version 1."""
+class Receipt2(Receipt):
+    """A Receipt of version 2: nothing of accelerators by name, of sealed sizes, or of who measured."""
 
     __slots__ = ()
+    version = 2
+    _absent = _SINCE_3
 
-    def signed_bytes(self) -> bytes:
-        members = {name: value for name, value in asdict(self).items() if name not in {"signature", *_SINCE_2}}
-        return _CONTEXT_1 + canonical(members)
 
-    def to_json(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name not in _SINCE_2}
+class Receipt1(Receipt):
+    """A Receipt of version 1: nothing of TF32 and bf16 either."""
+
+    __slots__ = ()
+    version = 1
+    _absent = _SINCE_2 | _SINCE_3
+
+
+_UNTOLD: dict[str, Any] = {
+    "tf32": False,
+    "bf16": False,
+    "gpu": "",
+    "gpu_memory_bytes": 0,
+    "sealed_input_bytes": 0,
+    "sealed_output_bytes": 0,
+    "meter": INSIDE,
+}

@@ -93,6 +93,17 @@ class ClinicSettings(_Section):
     )
     network_url: str | None = Field(None, description="Address of the network side; this process's own when absent.")
     network_token: SecretStr | None = Field(None, description="Credential for a remote network side.")
+    data_class_out_max: Literal["P0", "P1", "P2", "P3"] = Field(
+        "P3",
+        description="The most sensitive data class given to another hub's network side, which holds the keys of open Offers.",
+    )
+    foreign_cells: bool = Field(
+        True, description="Other operators' cells may have what their standing allows; else this institution's own alone."
+    )
+    residency: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Countries that payloads of patients may be in (ISO 3166-1 alpha-2), joined by commas; any when empty.",
+    )
     pipelines: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Pipelines that are on, joined by commas or a JSON list; all whose weights are here when empty.",
@@ -100,6 +111,19 @@ class ClinicSettings(_Section):
     pipeline_files: Path | None = Field(
         None, description="Folder of this site's own pipelines (YAML); `pipelines` in the state folder when absent."
     )
+
+    @field_validator("residency", mode="before")
+    @classmethod
+    def _countries_listed(cls, value: object) -> object:
+        """A JSON list, or codes with commas or blanks between them."""
+        return _split(value, r"[,\s]+")
+
+    @field_validator("residency")
+    @classmethod
+    def _countries(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(re.fullmatch(r"[A-Z]{2}", code) for code in codes):
+            raise ValueError("a country is two capital letters (ISO 3166-1 alpha-2)")
+        return codes
 
     @field_validator("pipelines", mode="before")
     @classmethod
@@ -123,6 +147,12 @@ class NetworkSettings(_Section):
         None, description="SQLAlchemy address of the ledger; SQLite under the state folder when absent."
     )
     epoch_s: float = Field(86400.0, gt=0, description="Length of an accounting period, in seconds.")
+    public_work_per_hour: float = Field(
+        4.0,
+        ge=0,
+        le=3600,
+        description="Canaries and benchmarks, at the network's own expense, for each contributed cell; 0 for none.",
+    )
     witnesses: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Verifier keys of the witnesses whose cosignatures are kept, joined by commas or a JSON list.",
@@ -150,6 +180,12 @@ class CellSettings(_Section):
     token: SecretStr | None = Field(None, description="Credential of the cell.")
     operator: str = Field("local", min_length=1, max_length=64, description="Who is paid for the cell's work.")
     slots: int = Field(1, ge=1, le=200, description="Attempts taken at once.")
+    replicas_min: int | None = Field(
+        None,
+        ge=0,
+        le=200,
+        description="Replicas that stay loaded while nothing is asked, others start on demand; empty for one in every slot.",
+    )
     threads: int = Field(0, ge=0, le=1024, description="Processor threads a replica uses; 0 for all of them.")
     engine: Literal["auto", "torch", "onnxruntime", "openvino"] = Field(
         "auto",
@@ -163,6 +199,13 @@ class CellSettings(_Section):
     warm_max: int = Field(4, ge=1, le=100, description="Bundles that one slot keeps loaded at most, as memory allows.")
     data_class_max: Literal["P0", "P1", "P2", "P3"] = Field(
         "P3", description="The most sensitive data class this cell takes; P3 is for an institution's own cell."
+    )
+    tier: Literal["home", "workstation", "datacenter", "hospital"] = Field(
+        "workstation",
+        description="What kind of place the cell says it is in; what counts is what the network side registered.",
+    )
+    residency: str = Field(
+        "", pattern=r"^([A-Z]{2})?$", description="Country the cell says it is in (ISO 3166-1 alpha-2); empty: untold."
     )
 
 
@@ -201,6 +244,23 @@ class ModelSettings(_Section):
         return keys
 
 
+class TracingSettings(_Section):
+    """Traces of studies from upload to Receipt; none are made unless they are sent somewhere."""
+
+    endpoint: str | None = Field(
+        None, description="OTLP/HTTP address that traces are posted to, path included; off when absent."
+    )
+    share: float = Field(1.0, ge=0, le=1, description="Share of new traces that are kept.")
+    token: SecretStr | None = Field(None, description="Bearer token for the collector, if it wants one.")
+
+    @field_validator("endpoint")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        if value and not re.fullmatch(r"https?://[^\s/@]+(/\S*)?", value):
+            raise ValueError("a collector's address is http://... or https://... without a user or password")
+        return value or None
+
+
 class Settings(BaseSettings):
     """All settings of one process."""
 
@@ -231,6 +291,7 @@ class Settings(BaseSettings):
     cell: CellSettings = CellSettings()
     models: ModelSettings = ModelSettings()
     accounts: AccountSettings = AccountSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @field_validator("model_mirrors", mode="before")
     @classmethod
@@ -305,6 +366,11 @@ def child_environment(variables: Mapping[str, str]) -> dict[str, str]:
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BITHIVE_")}
     return {**kept, **variables}
+
+
+def inherited_environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child that is this very program again: all of this one's, then `variables`."""
+    return {**os.environ, **variables}
 
 
 def _variables() -> list[str]:

@@ -32,6 +32,8 @@ class Access(StrEnum):
     """Instances of a study left as DICOM files."""
     DELETED = "deleted"
     """A study was removed."""
+    PUBLISHED = "published"
+    """A study was declared public: its images may be computed on by anybody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,12 +19,14 @@ from bithive.outbox import Event, Relay
 from bithive.settings import Settings
 from clinic import judging, offering, taking, together
 from clinic.archive import Archive
+from clinic.data_class import Leaving
 from clinic.errors import SeriesAbsent
 from clinic.headers import input_digest
 from clinic.intake import SERIES_CHANGED, Intake
 from clinic.judging import IsReceiving
 from clinic.means import Means
 from clinic.network import Network
+from clinic.public_sets import MemoryPublicStore, PublicStore
 from clinic.refusals import NotRepeatable, WritingFailed
 from clinic.uids import site_key
 from clinic.volumes import Volumes
@@ -58,6 +60,8 @@ class Flow:
         Each institution's access to the network side.
     is_receiving
         Whether a request that may bring more of a study is open.
+    public
+        Which studies were declared public; none when absent.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class Flow:
         repertoire: Callable[[], Repertoire],
         networks: Mapping[str, Network],
         is_receiving: IsReceiving | None = None,
+        public: PublicStore | None = None,
     ) -> None:
         secret = settings.secret.get_secret_value() if settings.secret else ""
         self._means = Means(
@@ -87,6 +92,8 @@ class Flow:
             institution_name=settings.clinic.institution_name,
             site_key=site_key(secret),
             label_maps=settings.clinic.label_map_segmentation == "auto",
+            public=public or MemoryPublicStore(),
+            leaving=Leaving.of(settings),
         )
         self._quiet_s = settings.clinic.quiet_s
         self._is_receiving = is_receiving or (lambda _institution, _study_uid: False)

@@ -26,6 +26,7 @@ from bithive.ids import Ids
 from bithive.log import get
 from bithive.outbox import Event
 from bithive.settings import Settings
+from clinic import traced
 from clinic.access_log import Access, AccessLog
 from clinic.archive import Archive, Outcome, SeriesChange, Taken, quietly
 from clinic.batch import BACKLOG_BYTES_MAX, PIECE_BYTES, Batch, Part, StoreOutcome, is_full
@@ -136,8 +137,14 @@ class Intake:
         if self._free_bytes() < self._low_bytes and not batch.own:
             self._refuse_new_studies(batch)
         ready = [part for part in batch.parts if part.instance]
-        if ready:
+        if ready and batch.own:
             self._store(batch, ready)
+        elif ready:
+            series = {part.instance.series_uid for part in ready if part.instance}
+            with traced.receiving(batch.institution, series, batch.received_ms) as span:
+                traced.received(batch.institution, series, span)
+                self._store(batch, ready)
+                span.note(instances=len(batch.parts), refused=sum(part.instance is None for part in batch.parts))
         batch.open = False
         for part in batch.parts:
             if part.instance is None:

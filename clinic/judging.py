@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from bithive.outbox import Event
-from clinic import completeness, together
+from clinic import completeness, together, traced
 from clinic.errors import SeriesAbsent
 from clinic.headers import geometry_refusal, input_digest, series_header
 from clinic.instance import InstanceRow
@@ -129,6 +129,7 @@ def _settle(means: Means, watch: SeriesWatch, rows: Sequence[InstanceRow], heade
     corrected = {"corrected": ", ".join(header.corrections)} if header and header.corrections else {}
     events += [means.event(item, Kind.MATCHED, **corrected) for item in made.values()]
     watches = (judged, *study.joined.values())
+    traced.judged(made.values(), watch.changed_ms, means.clock.now_ms())
     means.store.commit(Change((*older, *made.values()), watches, tuple(events)))
     if alone:
         means.volumes.note(watch.institution, watch.series_uid, rows)
@@ -149,6 +150,7 @@ def _settle_unchanged(
     events += [means.event(item, Kind.MATCHED) for item in made.values()]
     left = {name: code for name, code in watch.unmatched.items() if name not in made}
     watches = (replace(watch, pending=False, unmatched=left), *study.joined.values())
+    traced.judged(made.values(), watch.changed_ms, means.clock.now_ms())
     means.store.commit(Change((*older, *made.values()), watches, tuple(events)))
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bithive.clock import Clock
 from bithive.ids import Ids
 from bithive.keys import derive
 from bithive.offer import OfferKeys
 from clinic.archive import Archive
+from clinic.data_class import Leaving
+from clinic.instance import InstanceRow
 from clinic.intake import Intake
 from clinic.network import Network
+from clinic.public_sets import MemoryPublicStore, PublicStore
 from clinic.refusals import NetworkUnreachable, StaleWorkitem
 from clinic.stacking import stacked
 from clinic.volumes import Volumes
@@ -45,6 +48,10 @@ class Means:
         Of written UIDs.
     label_maps
         Whether many segments may become a label map.
+    public
+        Which studies were declared public.
+    leaving
+        What may leave, and whereto.
     """
 
     clock: Clock
@@ -58,6 +65,8 @@ class Means:
     institution_name: str
     site_key: bytes
     label_maps: bool = True
+    public: PublicStore = field(default_factory=MemoryPublicStore)
+    leaving: Leaving = field(default_factory=Leaving)
 
     def network(self, institution: str) -> Network:
         """An institution's access to the network side. Raises `NetworkUnreachable` when none is set up."""
@@ -88,6 +97,11 @@ class Means:
         source = self.volumes.source(item.institution, principal.series_uid, principal.digest, views)
         rows = (row for one in others for row in self.archive.series(item.institution, one.series_uid))
         return replace(source, consulted=tuple(rows))
+
+    def rows(self, item: Workitem) -> tuple[InstanceRow, ...]:
+        """Every instance that a Workitem's payload is made from. Raises as `source`."""
+        source = self.source(item)
+        return (*source.grid.rows, *source.consulted)
 
     def payload(self, item: Workitem) -> Volume | VolumeSet:
         """What leaves for a Workitem: its series' Volume, or those of all its series on the grid of the principal one.

@@ -129,6 +129,10 @@ class FindingsRefused(Refused):
     code, title = "findings-refused", "The findings that came back do not fit what was sent"
 
 
+class ClassWithheld(Refused):
+    code, title = "data-class-withheld", "Images of this data class are not given to the network side that is set up"
+
+
 class OfferRefused(Refused):
     code, title = "offer-refused", "The network does not take the Offer"
 

@@ -10,12 +10,13 @@ import hashlib
 from collections.abc import Callable, Collection
 from typing import Any
 
+from bithive import tracing
 from bithive.envelope import open_all
 from bithive.keys import keyed_digest
 from bithive.log import get
 from bithive.offer import Offer
 from bithive.receipt import Receipt
-from clinic import writers
+from clinic import traced, writers
 from clinic.checking import check_findings
 from clinic.means import Means, keys_of
 from clinic.network import NetworkEvent
@@ -60,11 +61,17 @@ def take(means: Means, item: Workitem) -> None:
     NetworkUnreachable, NetworkForbids, ResultsNotStored
         Try again later.
     """
+    with traced.taking(item):
+        _take_traced(means, item)
+
+
+def _take_traced(means: Means, item: Workitem) -> None:
     start_s = means.clock.monotonic_s()
     pipeline, _ = means.pipeline(item)
     receipt = check_receipt(item)
     source = means.source(item)
-    content = _fetch(means, item, receipt)
+    with tracing.child("findings.fetched", size_bytes=receipt.output_size_bytes):
+        content = _fetch(means, item, receipt)
     findings = Findings.from_bytes(content, source.grid.shape)
     there = check_findings(findings, pipeline, source)
     output = hashlib.sha256(content).hexdigest()
@@ -77,8 +84,10 @@ def take(means: Means, item: Workitem) -> None:
         uids=ResultUids(means.site_key, item.input_digest, receipt.bundle_sha256, output),
         label_maps=means.label_maps,
     )
-    written = writers.write(source, findings, context, there)
-    store(means, item.institution, written)
+    with tracing.child("objects.encoded"):
+        written = writers.write(source, findings, context, there)
+    with tracing.child("objects.stored", objects=len(written)):
+        store(means, item.institution, written)
     _complete(means, item, told(pipeline, findings, there, source.age_years), written)
     spent_ms = round((means.clock.monotonic_s() - start_s) * 1000)
     get().info("workitem.completed", workitem=item.workitem_id, attempt=item.attempt_id, duration_ms=spent_ms)

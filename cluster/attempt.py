@@ -85,6 +85,8 @@ class Attempt:
         Why it ended without findings; empty otherwise.
     receipt
         The Receipt that was accepted.
+    flag
+        Why it is to be recomputed for certain (`cluster.duplicates.REPEATED`); empty otherwise.
     revision
         Counts the changes, from 1; a change names the one it was made from.
     """
@@ -104,6 +106,7 @@ class Attempt:
     code: str = ""
     receipt: Receipt | None = None
     revision: int = 1
+    flag: str = ""
 
     @property
     def live(self) -> bool:

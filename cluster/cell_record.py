@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bithive.offer import DataClass
+from cluster.labels import Tier
+from cluster.protocol_node import Accelerator
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,13 @@ class CellRecord:
         When it last said hello.
     memory_bytes
         The most that one Attempt may take on any of its Nodes.
+    tier, residency
+        What kind of place it stands in and in which country, by its account. None is judged by the rest
+        (`cluster.filters.terms_of`). An empty country is an untold one.
+    attested_ms
+        Until when its verified evidence of attestation counts; 0 without any.
+    revoked_ms
+        When its key was revoked; 0 while it holds.
     """
 
     cell: str
@@ -42,6 +52,10 @@ class CellRecord:
     seen_ms: int
     vetted: bool = False
     memory_bytes: int = 0
+    tier: Tier | None = None
+    residency: str = ""
+    attested_ms: int = 0
+    revoked_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,18 @@ class NodeRecord:
         Free words of its operator, at most 32.
     machine_memory_bytes
         Main memory that it has in all; 0 when it never said so.
+    tier, residency
+        What it says of itself; it can only take something away (`cluster.data_classes.Terms.narrowed`).
+    accelerator
+        The first of its accelerators, where it has one.
+    timetable, caps
+        What its contributor set, as its cell said it.
+    slots
+        Attempts that it takes at once.
+    former_key, former_until_ms
+        The key that it had before its last rotation, and until when a Receipt under that key still holds.
+    revoked_ms
+        When its key was revoked; 0 while it holds.
     """
 
     node: str
@@ -72,6 +98,25 @@ class NodeRecord:
     gpus: int = 0
     labels: dict[str, str] = field(default_factory=dict)
     machine_memory_bytes: int = 0
+    tier: str = ""
+    residency: str = ""
+    accelerator: Accelerator | None = None
+    timetable: dict[str, Any] = field(default_factory=dict)
+    caps: dict[str, Any] = field(default_factory=dict)
+    slots: int = 1
+    former_key: str = ""
+    former_until_ms: int = 0
+    revoked_ms: int = 0
+
+    def kept(self, before: NodeRecord) -> NodeRecord:
+        """The same for a Node that is known already: its id and the history of its key stay."""
+        return replace(
+            self,
+            node=before.node,
+            former_key=before.former_key,
+            former_until_ms=before.former_until_ms,
+            revoked_ms=before.revoked_ms,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,12 @@ class CellStore(Protocol):
     def greet(self, cell: CellRecord, nodes: Sequence[NodeRecord]) -> Sequence[NodeRecord]:
         """Store a Cell and Nodes of it as they describe themselves now; the Nodes under the ids that are kept.
 
-        A Node is known by its key within its Cell: its first id stays for ever. `vetted` is not changed.
+        A Node is known by its key within its Cell: its first id stays for ever, and so does the history of its key.
+        `vetted` is not changed.
         """
+
+    def amend(self, node: NodeRecord) -> None:
+        """Replace what is kept of one Node, found by its id: after a rotation or revocation of its key."""
 
     def vet(self, cell: str, vetted: bool) -> None:
         """Note whether the network has vetted a Cell's operator."""
@@ -28,8 +32,11 @@ class CellStore(Protocol):
     def nodes(self, cell: str) -> Sequence[NodeRecord]:
         """Every Node that the Cell ever named, oldest first."""
 
+    def node(self, node: str) -> NodeRecord | None:
+        """One Node, whosever it is."""
+
     def strike(self, strike: Strike) -> None:
-        """Record a Receipt that did not hold."""
+        """Record a Receipt that did not hold. An Attempt has each code once, however often it is handed in."""
 
     def strikes(self, cell: str) -> Sequence[Strike]:
         """All of a Cell's, oldest first."""
@@ -50,14 +57,21 @@ class MemoryCellStore:
     def greet(self, cell: CellRecord, nodes: Sequence[NodeRecord]) -> Sequence[NodeRecord]:
         with self._lock:
             known = self._cells.get(cell.cell)
-            self._cells[cell.cell] = replace(cell, vetted=known is not None and known.vetted)
+            if known is not None:
+                cell = replace(cell, vetted=known.vetted, attested_ms=known.attested_ms)
+            self._cells[cell.cell] = cell if known is not None else replace(cell, vetted=False)
             kept = []
             for node in nodes:
                 assert node.cell == cell.cell, "a node of another cell"
                 before = self._nodes.get((node.cell, node.node_key))
-                kept.append(replace(node, node=before.node) if before is not None else node)
+                kept.append(node.kept(before) if before is not None else node)
                 self._nodes[node.cell, node.node_key] = kept[-1]
         return kept
+
+    def amend(self, node: NodeRecord) -> None:
+        with self._lock:
+            self._nodes = {place: known for place, known in self._nodes.items() if known.node != node.node}
+            self._nodes[node.cell, node.node_key] = node
 
     def vet(self, cell: str, vetted: bool) -> None:
         with self._lock:
@@ -67,9 +81,14 @@ class MemoryCellStore:
         with self._lock:
             return [node for node in self._nodes.values() if node.cell == cell]
 
+    def node(self, node: str) -> NodeRecord | None:
+        with self._lock:
+            return next((known for known in self._nodes.values() if known.node == node), None)
+
     def strike(self, strike: Strike) -> None:
         with self._lock:
-            self._strikes.append(strike)
+            if (strike.attempt_id, strike.code) not in {(item.attempt_id, item.code) for item in self._strikes}:
+                self._strikes.append(strike)
 
     def strikes(self, cell: str) -> Sequence[Strike]:
         with self._lock:

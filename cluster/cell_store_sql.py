@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
@@ -13,6 +12,8 @@ from sqlalchemy.exc import IntegrityError
 from bithive.database_sql import Database
 from bithive.offer import DataClass
 from cluster.cell_record import CellRecord, NodeRecord, Strike
+from cluster.labels import Tier
+from cluster.protocol_node import Accelerator
 from cluster.tables_sql import CELLS, NODES, STRIKES
 
 
@@ -47,6 +48,10 @@ class SqlCellStore:
                 connection.execute(insert(CELLS).values(vetted=False, **values))
             return [_keep(connection, node) for node in nodes]
 
+    def amend(self, node: NodeRecord) -> None:
+        with self._database.write() as connection:
+            connection.execute(update(NODES).where(NODES.c.node == node.node).values(**_node_values(node)))
+
     def vet(self, cell: str, vetted: bool) -> None:
         with self._database.write() as connection:
             connection.execute(update(CELLS).where(CELLS.c.cell == cell).values(vetted=vetted))
@@ -56,6 +61,11 @@ class SqlCellStore:
             rows = connection.execute(select(NODES).where(NODES.c.cell == cell).order_by(NODES.c.node))
             return [_node(row) for row in rows]
 
+    def node(self, node: str) -> NodeRecord | None:
+        with self._database.read() as connection:
+            row = connection.execute(select(NODES).where(NODES.c.node == node)).first()
+        return None if row is None else _node(row)
+
     def strike(self, strike: Strike) -> None:
         values = {
             "attempt_id": strike.attempt_id,
@@ -64,8 +74,14 @@ class SqlCellStore:
             "code": strike.code,
             "at_ms": strike.at_ms,
         }
+        same = (
+            (STRIKES.c.cell == strike.cell)
+            & (STRIKES.c.attempt_id == strike.attempt_id)
+            & (STRIKES.c.code == strike.code)
+        )
         with self._database.write() as connection:
-            connection.execute(insert(STRIKES).values(**values))
+            if connection.execute(select(STRIKES.c.seq).where(same)).first() is None:
+                connection.execute(insert(STRIKES).values(**values))
 
     def strikes(self, cell: str) -> Sequence[Strike]:
         query = select(STRIKES).where(STRIKES.c.cell == cell).order_by(STRIKES.c.seq)
@@ -77,19 +93,12 @@ class SqlCellStore:
 
 def _keep(connection: Connection, node: NodeRecord) -> NodeRecord:
     same = (NODES.c.cell == node.cell) & (NODES.c.node_key == node.node_key)
-    known = connection.execute(select(NODES.c.node).where(same)).scalar_one_or_none()
-    node = replace(node, node=known or node.node)
-    values = {
-        "node": node.node,
-        "cell": node.cell,
-        "node_key": node.node_key,
-        "threads": node.threads,
-        "memory_bytes": node.memory_bytes,
-        "gpus": node.gpus,
-        "labels": json.dumps(node.labels),
-        "machine_memory_bytes": node.machine_memory_bytes,
-    }
-    connection.execute(update(NODES).where(same).values(**values) if known else insert(NODES).values(**values))
+    known = connection.execute(select(NODES).where(same)).first()
+    if known is None:
+        connection.execute(insert(NODES).values(**_node_values(node)))
+        return node
+    node = node.kept(_node(known))
+    connection.execute(update(NODES).where(same).values(**_node_values(node)))
     return node
 
 
@@ -103,7 +112,38 @@ def _cell_values(cell: CellRecord) -> dict[str, Any]:
         "bundles": json.dumps(sorted(cell.bundles)),
         "seen_ms": cell.seen_ms,
         "memory_bytes": cell.memory_bytes,
+        "tier": cell.tier and str(cell.tier),
+        "residency": cell.residency,
+        "revoked_ms": cell.revoked_ms,
     }
+
+
+def _node_values(node: NodeRecord) -> dict[str, Any]:
+    told = {name: read(node) for name, read in _TOLD.items()}
+    return {
+        "node": node.node,
+        "cell": node.cell,
+        "node_key": node.node_key,
+        "threads": node.threads,
+        "memory_bytes": node.memory_bytes,
+        "gpus": node.gpus,
+        "labels": json.dumps(node.labels),
+        "machine_memory_bytes": node.machine_memory_bytes,
+        "told": json.dumps(told),
+        "former_key": node.former_key,
+        "former_until_ms": node.former_until_ms,
+        "revoked_ms": node.revoked_ms,
+    }
+
+
+_TOLD: dict[str, Callable[[NodeRecord], Any]] = {
+    "tier": lambda node: node.tier,
+    "residency": lambda node: node.residency,
+    "accelerator": lambda node: node.accelerator and [node.accelerator.name, node.accelerator.memory_bytes],
+    "timetable": lambda node: node.timetable,
+    "caps": lambda node: node.caps,
+    "slots": lambda node: node.slots,
+}
 
 
 def _cell(row: Row[Any]) -> CellRecord:
@@ -117,10 +157,16 @@ def _cell(row: Row[Any]) -> CellRecord:
         seen_ms=row.seen_ms,
         vetted=row.vetted,
         memory_bytes=row.memory_bytes,
+        tier=None if row.tier is None else Tier(row.tier),
+        residency=row.residency,
+        revoked_ms=row.revoked_ms,
+        attested_ms=row.attested_ms,
     )
 
 
 def _node(row: Row[Any]) -> NodeRecord:
+    told = json.loads(row.told)
+    accelerator = told.get("accelerator")
     return NodeRecord(
         node=row.node,
         cell=row.cell,
@@ -130,4 +176,13 @@ def _node(row: Row[Any]) -> NodeRecord:
         gpus=row.gpus,
         labels=json.loads(row.labels),
         machine_memory_bytes=row.machine_memory_bytes,
+        tier=told.get("tier", ""),
+        residency=told.get("residency", ""),
+        accelerator=Accelerator(*accelerator) if accelerator else None,
+        timetable=told.get("timetable", {}),
+        caps=told.get("caps", {}),
+        slots=told.get("slots", 1),
+        former_key=row.former_key,
+        former_until_ms=row.former_until_ms,
+        revoked_ms=row.revoked_ms,
     )

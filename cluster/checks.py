@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import prod
 
-from bithive.envelope import BadEnvelope, open_all
+from bithive.envelope import BadEnvelope, open_all, sealed_size_bytes
 from bithive.errors import BadSignature
-from bithive.keys import keyed_digest
+from bithive.keys import keyed_digest, verify
 from bithive.limits import CLOCK_SKEW_S
 from bithive.offer import Offer, OfferKeys
 from bithive.receipt import Receipt
@@ -23,6 +23,7 @@ from cluster.errors import (
     FindingsUnreadable,
     ForeignSignature,
     GeometryDiffers,
+    KeyRevoked,
     MeasurementImplausible,
     MemoryImplausible,
     ReceiptRefused,
@@ -61,9 +62,48 @@ class Claim:
 
     @property
     def node(self) -> NodeRecord | None:
-        """The registered Node that the Receipt names, if key and id belong together."""
-        named = (self.receipt.node, self.receipt.node_key, self.receipt.cell)
-        return next((node for node in self.nodes if (node.node, node.node_key, node.cell) == named), None)
+        """The registered Node that the Receipt names, if key and id belong together.
+
+        A key that was replaced a while ago still is the Node's, for what was begun under it.
+        """
+        return next((node for node in self._named if self._current(node)), None)
+
+    @property
+    def signer(self) -> NodeRecord | None:
+        """The registered Node of the cell whose key made the signature, whatever the Receipt names."""
+        return next((node for node in self.nodes if _made(node.node_key, self.receipt)), None)
+
+    @property
+    def signed(self) -> bool:
+        """Whether the Node that it names signed it."""
+        return self.node is not None and _made(self.receipt.node_key, self.receipt)
+
+    @property
+    def _named(self) -> tuple[NodeRecord, ...]:
+        receipt = self.receipt
+        return tuple(
+            node
+            for node in self.nodes
+            if (node.node, node.cell) == (receipt.node, receipt.cell)
+            and receipt.node_key in (node.node_key, node.former_key)
+        )
+
+    def _current(self, node: NodeRecord) -> bool:
+        return self.receipt.node_key == node.node_key or self.arrived_ms < node.former_until_ms
+
+    @property
+    def revoked(self) -> bool:
+        """Whether the key that it names was the Node's, and is not any more."""
+        return any(node.revoked_ms or not self._current(node) for node in self._named)
+
+
+def _made(key: str, receipt: Receipt) -> bool:
+    """Whether that key made the signature below a Receipt."""
+    try:
+        verify(key, receipt.signed_bytes(), receipt.signature)
+    except BadSignature:
+        return False
+    return True
 
 
 def _same_attempt(claim: Claim) -> bool:
@@ -76,14 +116,12 @@ def _same_attempt(claim: Claim) -> bool:
     )
 
 
+def _key_stands(claim: Claim) -> bool:
+    return not claim.revoked
+
+
 def _signed(claim: Claim) -> bool:
-    if claim.node is None:
-        return False
-    try:
-        claim.receipt.check_signature()
-    except BadSignature:
-        return False
-    return True
+    return claim.signed
 
 
 def _same_bundle(claim: Claim) -> bool:
@@ -95,6 +133,14 @@ def _same_bundle(claim: Claim) -> bool:
 def _same_input(claim: Claim) -> bool:
     receipt, offer = claim.receipt, claim.offer
     return (receipt.input_digest, receipt.input_size_bytes) == (offer.payload_digest, offer.payload_size_bytes)
+
+
+def _sealed_sizes(claim: Claim) -> bool:
+    receipt = claim.receipt
+    if receipt.version < 3:
+        return True
+    sealed = (sealed_size_bytes(receipt.input_size_bytes), sealed_size_bytes(receipt.output_size_bytes))
+    return (receipt.sealed_input_bytes, receipt.sealed_output_bytes) == sealed
 
 
 def _same_units(claim: Claim) -> bool:
@@ -121,14 +167,27 @@ def _measurement_fits(claim: Claim) -> bool:
     receipt, node = claim.receipt, claim.node
     cpu_ms_max = (receipt.wall_ms + _SLACK_MS) * node.threads
     gpu_ms_max = (receipt.wall_ms + _SLACK_MS) * node.gpus
-    return 1 <= receipt.threads <= node.threads and receipt.cpu_ms <= cpu_ms_max and receipt.gpu_ms <= gpu_ms_max
+    return (
+        1 <= receipt.threads <= node.threads
+        and receipt.cpu_ms <= cpu_ms_max
+        and receipt.gpu_ms <= gpu_ms_max
+        and (receipt.gpu_memory_bytes == 0 or node.gpus > 0)
+        and receipt.gpu_memory_bytes <= _gpu_memory_bytes(node)
+    )
+
+
+def _gpu_memory_bytes(node: NodeRecord) -> int:
+    """What its accelerators have in all; no bound where it never said."""
+    return node.accelerator.memory_bytes * node.gpus if node.accelerator is not None else 2**53
 
 
 CHECKS: tuple[tuple[type[ReceiptRefused], Callable[[Claim], bool]], ...] = (
     (ReceiptReplayed, _same_attempt),
+    (KeyRevoked, _key_stands),
     (ForeignSignature, _signed),
     (BundleDiffers, _same_bundle),
     (DigestDiffers, _same_input),
+    (DigestDiffers, _sealed_sizes),
     (WorkUnitsDiffer, _same_units),
     (WallTimeImplausible, _time_fits),
     (MemoryImplausible, _memory_fits),
@@ -143,8 +202,8 @@ def check_receipt(claim: Claim) -> None:
             raise error
 
 
-def check_findings(claim: Claim, keys: OfferKeys, sealed: Iterable[bytes]) -> None:
-    """Open the findings and compare them with Receipt and Offer.
+def check_findings(claim: Claim, keys: OfferKeys, sealed: Iterable[bytes]) -> bytearray:
+    """Open the findings and compare them with Receipt and Offer; the plain container.
 
     Raises
     ------
@@ -166,3 +225,4 @@ def check_findings(claim: Claim, keys: OfferKeys, sealed: Iterable[bytes]) -> No
         Findings.from_bytes(plain, next(iter(shapes), (claim.offer.voxels, 1, 1)))
     except (BadEnvelope, BadFindings) as error:
         raise FindingsUnreadable from error
+    return plain

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
 from bithive.clock import Clock
 from bithive.ids import Ids, is_id
+from bithive.log import get
 from bithive.receipt import Receipt
 from cluster.attempt import Attempt
 from cluster.bell import Bell
@@ -17,6 +18,9 @@ from cluster.errors import AttemptAbsent, BrokerBusy, CellUnknown, LeaseLost, Of
 from cluster.moves import Durations
 from cluster.offers import OfferRecord, OfferState
 from cluster.presence import Presence
+from cluster.protocol_node import NodeState
+from cluster.register_store import MemoryRegister, RegisterStore
+from cluster.signing_seen import Seen
 from cluster.spool import Spool, payload_name
 from cluster.store import Change, Stale, Store
 
@@ -27,9 +31,21 @@ _TRIES = 50
 
 T = TypeVar("T")
 
+Watcher = Callable[[Change], None]
+"""Sees every change of an Offer or Attempt once it is stored: counters and traces. It decides nothing."""
+
+Attendant = Callable[[str, Mapping[str, NodeState], int], None]
+"""Hears from which cell it was heard that its Nodes are in which state, and when (milliseconds since the epoch)."""
+
 
 class Desk:
-    """Stores, clock and bell, and how they are used."""
+    """Stores, clock and bell, and how they are used.
+
+    Attributes
+    ----------
+    own_work
+        The institution id under which the network offers work of its own; empty where it offers none.
+    """
 
     def __init__(
         self, store: Store, cells: CellStore, clock: Clock, ids: Ids, spool: Spool, durations: Durations
@@ -37,6 +53,11 @@ class Desk:
         self.store, self.cells, self.spool, self.bell = store, cells, spool, Bell()
         self.durations, self.presence = durations, Presence()
         self._clock, self._ids = clock, ids
+        self.own_work = ""
+        self.register: RegisterStore = MemoryRegister()
+        self.seen = Seen(clock)
+        self.watchers: list[Watcher] = []
+        self.attendants: list[Attendant] = []
 
     def _settle(self, step: Callable[[], T]) -> T:
         for _ in range(_TRIES):
@@ -46,6 +67,8 @@ class Desk:
 
     def _commit(self, change: Change) -> None:
         self.store.commit(change)
+        for watcher in self.watchers:
+            _tell(watcher, change)
         for institution in {notice.institution for notice in change.notices}:
             self.bell.ring(institution)
         if change.offer is not None and change.offer.state is OfferState.OPEN:
@@ -95,3 +118,11 @@ class Desk:
         gone = (OfferState.EXHAUSTED, OfferState.AWAITING_PAYLOAD)
         if change.offer is not None and change.offer.state in gone:
             self.spool.delete(payload_name(change.offer.offer.offer_id))
+
+
+def _tell(watcher: Watcher, change: Change) -> None:
+    """What looks on never hinders what it looks at."""
+    try:
+        watcher(change)
+    except Exception as error:  # noqa: BLE001 - the change is stored, whatever a watcher makes of it
+        get().error("watcher.failed", exc_info=error)

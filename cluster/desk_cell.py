@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import suppress
 from pathlib import Path
 
-from bithive.envelope import sealed_size_bytes
-from bithive.errors import LimitExceeded
-from bithive.limits import FINDINGS_BYTES_MAX
 from bithive.log import get
-from bithive.receipt import Receipt
 from cluster import moves
-from cluster.attempt import Attempt, AttemptState
-from cluster.cell_record import CellRecord, NodeRecord, Strike
-from cluster.checks import Claim, check_findings, check_receipt
-from cluster.desk import Desk
-from cluster.errors import BadMessage, LeaseLost, ReceiptRefused
+from cluster.cell_record import CellRecord
+from cluster.data_classes import least
+from cluster.desk_receipts import ReceiptDesk
+from cluster.errors import BadMessage, KeyRevoked, LeaseLost, SignatureRefused, SignatureRequired
 from cluster.failures import FAILURES
+from cluster.filters import terms_of
 from cluster.offers import OfferRecord
 from cluster.order import choose
 from cluster.protocol import Grant, Heartbeat, Hello, Welcome
-from cluster.spool import Incoming, findings_name, payload_name
+from cluster.register import Registration
+from cluster.register_nodes import admitted, node_record
+from cluster.spool import payload_name
 
 _PAGE = 100
 
 
-class CellDesk(Desk):
+class CellDesk(ReceiptDesk):
     """One method for each request. `cell` is who asks, by its credential."""
 
-    def hello(self, cell: str, institution: str | None, hello: Hello) -> Welcome:
+    def hello(self, cell: str, institution: str | None, hello: Hello, signed_by: str = "") -> Welcome:
         """A cell introduces itself and its Nodes.
 
         Parameters
@@ -38,35 +35,54 @@ class CellDesk(Desk):
             The cell's id and whose own cell it is: both from its account, never from what it says.
         hello
             What it says.
+        signed_by
+            The key that signed the request; empty where none did (version 1).
+
+        Raises
+        ------
+        SignatureRefused
+            Another key signed than the one that it names, or than the one that it is registered with.
+        KeyRevoked, KeyUnproven
+            Its key was revoked; or that of each of its Nodes, or they come without proof.
         """
+        now_ms = self._clock.now_ms()
+        registration = self._registered(cell, hello, signed_by, now_ms)
+        terms = registration.terms if registration is not None else None
         record = CellRecord(
             cell,
             institution,
-            hello.operator,
+            (registration.operator if registration is not None else "") or hello.operator,
             hello.cell_key,
-            hello.data_class_max,
+            hello.data_class_max if terms is None else least(hello.data_class_max, terms.data_class_max),
             frozenset(hello.bundles),
-            self._clock.now_ms(),
+            now_ms,
             memory_bytes=max(node.memory_bytes for node in hello.nodes),
+            tier=None if terms is None else terms.tier,
+            residency="" if terms is None else terms.residency,
         )
-        nodes = [
-            NodeRecord(
-                self._ids.new("nod"),
-                cell,
-                node.node_key,
-                node.threads,
-                node.memory_bytes,
-                node.gpus,
-                node.labels,
-                node.machine_memory_bytes,
-            )
-            for node in hello.nodes
-        ]
-        kept = self.cells.greet(record, nodes)
-        self._cell(cell)
+        nodes = admitted(hello, self.cells.nodes(cell), proof_needed=bool(signed_by))
+        kept = self.cells.greet(record, [node_record(self._ids.new("nod"), cell, node) for node in nodes])
+        if terms is not None and terms.vetted:
+            self.cells.vet(cell, True)
+        self.presence.begin(cell)
+        told = terms_of(self._cell(cell))
         get().info("cell.greeted", cell=cell, count=len(kept))
         names = {node.node_key: node.node for node in kept}
-        return Welcome(cell, names, self.durations.heartbeat_s, self.durations.lease_s)
+        network_key = getattr(getattr(self, "network_key", None), "public_hex", "")
+        return Welcome(cell, names, self.durations.heartbeat_s, self.durations.lease_s, told, network_key)
+
+    def _registered(self, cell: str, hello: Hello, signed_by: str, now_ms: int) -> Registration | None:
+        registration = self.register.registration(cell)
+        if signed_by:
+            # The first signed hello of a cell whose account alone admitted it says which key is its own from now on.
+            registration = registration or self.register.bind(Registration(cell, signed_by, None, now_ms))
+            if not signed_by == hello.cell_key == registration.cell_key:
+                raise SignatureRefused
+        elif registration is not None:
+            raise SignatureRequired
+        if registration is not None and registration.revoked_ms:
+            raise KeyRevoked
+        return registration
 
     def lease(self, cell: str, warm: Collection[str] = ()) -> Grant | None:
         """The most urgent Offer that this cell may receive, now its own for a while; None when there is none.
@@ -87,15 +103,16 @@ class CellDesk(Desk):
 
         def step() -> Grant | None:
             now_ms = self._clock.now_ms()
-            chosen = choose(self._waiting(now_ms), record, loaded, now_ms)
-            return None if chosen is None else self._grant(chosen, cell, now_ms)
+            chosen = choose(self._waiting(now_ms, record), record, loaded, now_ms)
+            return None if chosen is None else self._grant(chosen, record, now_ms)
 
         return self._settle(step)
 
-    def _waiting(self, now_ms: int) -> Iterator[OfferRecord]:
-        offset = 0
+    def _waiting(self, now_ms: int, cell: CellRecord) -> Iterator[OfferRecord]:
+        """What is open, in order, but for the network's own work where the cell is an institution's own."""
+        offset, passed = 0, "" if cell.institution is None else self.own_work
         while page := self.store.waiting(now_ms, offset, _PAGE):
-            yield from page
+            yield from (record for record in page if not passed or record.offer.institution != passed)
             offset += len(page)
 
     def payload(self, cell: str, attempt_id: str, fencing_token: int) -> Path:
@@ -123,53 +140,6 @@ class CellDesk(Desk):
 
         return self._settle(step)
 
-    def receive_findings(self, cell: str, attempt_id: str, fencing_token: int, receipt: Receipt) -> Incoming | None:
-        """Begin to receive findings; None when these were accepted before: read and drop the bytes.
-
-        Raises
-        ------
-        LeaseLost, LimitExceeded
-            Before any byte is taken.
-        """
-        attempt = self._own_attempt(cell, attempt_id)
-        if self._accepted_before(attempt, receipt):
-            return None
-        self._leased(cell, attempt_id, fencing_token)
-        if not 0 < receipt.output_size_bytes <= FINDINGS_BYTES_MAX:
-            raise LimitExceeded("the findings are too large or empty", size_bytes_max=FINDINGS_BYTES_MAX)
-        return self.spool.receive(sealed_size_bytes(receipt.output_size_bytes))
-
-    def accept(
-        self, cell: str, attempt_id: str, fencing_token: int, receipt: Receipt, incoming: Incoming
-    ) -> AttemptState:
-        """Check Receipt and findings; the Attempt is ACCEPTED, or REFUSED and its Offer tried again.
-
-        Raises
-        ------
-        LeaseLost
-            It came too late; nothing changes.
-        PayloadSizeDiffers
-            Not all bytes came; nothing changes.
-        ReceiptRefused
-            A leaf of it says which check failed. The Attempt has ended, and the Node has a strike.
-        """
-        arrived_ms, name = self._clock.now_ms(), ""
-        try:
-            attempt = self._own_attempt(cell, attempt_id)
-            if self._accepted_before(attempt, receipt):
-                return attempt.state
-            attempt, record = self._leased(cell, attempt_id, fencing_token, arrived_ms)
-            self._check(attempt, record, receipt, incoming, arrived_ms)
-            name = findings_name(attempt_id, receipt.digest)
-            incoming.finish(name, durable=True)
-            return self._settle(lambda: self._accept(cell, attempt_id, fencing_token, receipt, arrived_ms))
-        except LeaseLost:
-            if name:
-                self.spool.delete(name)
-            raise
-        finally:
-            incoming.discard()
-
     def fail(self, cell: str, attempt_id: str, fencing_token: int, code: str) -> None:
         """The cell cannot do it. Raises `LeaseLost`, and `BadMessage` for a code that is not in `failures`."""
         if code not in FAILURES:
@@ -183,42 +153,12 @@ class CellDesk(Desk):
 
         self._settle(step)
 
-    def _grant(self, record: OfferRecord, cell: str, now_ms: int) -> Grant:
-        change = moves.leased(record, self._ids.new("att"), cell, now_ms, self.durations)
+    def _grant(self, record: OfferRecord, cell: CellRecord, now_ms: int, nodes: tuple[str, ...] = ()) -> Grant:
+        change = moves.leased(record, self._ids.new("att"), cell.cell, now_ms, self.durations)
         assert change.attempt is not None, "a Lease makes an Attempt"
         assert record.keys is not None, "an OPEN Offer has its keys"
         self._commit(change)
-        attempt = change.attempt
-        return Grant(attempt.attempt_id, attempt.fencing_token, attempt.expires_ms, record.offer, record.keys)
-
-    def _check(
-        self, attempt: Attempt, record: OfferRecord, receipt: Receipt, incoming: Incoming, arrived_ms: int
-    ) -> None:
-        assert record.keys is not None, "a leased Offer has its keys"
-        claim = Claim(receipt, record.offer, attempt, tuple(self.cells.nodes(attempt.cell)), arrived_ms)
-        try:
-            check_receipt(claim)
-            check_findings(claim, record.keys, incoming.chunks())
-        except ReceiptRefused as error:
-            node, code = claim.node.node if claim.node else "", error.code
-            with suppress(LeaseLost):  # the strike stands even so
-                self._settle(lambda: self._refuse(attempt, code, arrived_ms))
-            self.cells.strike(Strike(attempt.attempt_id, attempt.cell, node, code, arrived_ms))
-            get().warning("receipt.refused", attempt=attempt.attempt_id, cell=attempt.cell, code=code)
-            raise
-
-    def _refuse(self, attempt: Attempt, code: str, arrived_ms: int) -> None:
-        attempt, record = self._leased(attempt.cell, attempt.attempt_id, attempt.fencing_token, arrived_ms)
-        change = moves.refused(record, attempt, code, arrived_ms, self.durations)
-        self._commit(change)
-        self._clear(change)
-
-    def _accept(
-        self, cell: str, attempt_id: str, fencing_token: int, receipt: Receipt, arrived_ms: int
-    ) -> AttemptState:
-        attempt = self._own_attempt(cell, attempt_id)
-        if self._accepted_before(attempt, receipt):
-            return attempt.state
-        attempt, record = self._leased(cell, attempt_id, fencing_token, arrived_ms)
-        self._commit(moves.accepted(record, attempt, receipt, self._cell(cell), arrived_ms))
-        return AttemptState.ACCEPTED
+        attempt, offer = change.attempt, record.offer.untraced
+        if cell.institution != offer.institution:  # whose it is, a stranger need not know
+            offer = offer.veiled(self._ids.new("ins"))
+        return Grant(attempt.attempt_id, attempt.fencing_token, attempt.expires_ms, offer, record.keys, nodes)

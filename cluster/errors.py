@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from bithive.errors import BadInput, BadSettings, Conflict, Fault, NotFound, Refused, Unavailable, Unsupported
+from bithive.errors import (
+    BadInput,
+    BadSettings,
+    Conflict,
+    Fault,
+    NotFound,
+    Refused,
+    Unauthenticated,
+    Unavailable,
+    Unsupported,
+)
 
 
 class ProtocolUnsupported(Unsupported):
@@ -111,6 +121,14 @@ class RunnerDied(Fault):
     code, title = "runner-died", "What runs the bundle has died"
 
 
+class SandboxAbsent(Fault):
+    code, title = "sandbox-absent", "This machine cannot confine what runs bundles"
+
+
+class RaySettingsDiffer(BadSettings):
+    code, title = "ray-settings-differ", "Ray does not run as it was told to"
+
+
 class CellUnconfigured(BadSettings):
     code, title = "cell-unconfigured", "The cell lacks an address or a token"
 
@@ -123,3 +141,101 @@ class WorkFailed(Fault):
     def __init__(self, failure: str) -> None:
         super().__init__(f"the Attempt failed: {failure}", failure=failure)
         self.failure = failure
+
+
+class BadTimetable(BadInput):
+    code, title = "bad-timetable", "The timetable is malformed"
+
+
+class BadCaps(BadInput):
+    code, title = "bad-caps", "A bound that the contributor set is out of range"
+
+
+class BadProfile(BadSettings):
+    code, title = "bad-profile", "The profile of this machine cannot be read"
+
+
+class AgentAbsent(Unavailable):
+    code, title = "agent-absent", "No agent runs on this machine"
+
+
+class AgentRunning(BadSettings):
+    code, title = "agent-running", "Another agent runs on this state folder"
+
+
+class AgentRefused(Conflict):
+    """The agent of this machine declined; `answer` is its code."""
+
+    code, title = "agent-refused", "The agent of this machine declined"
+
+    def __init__(self, answer: str, detail: str = "") -> None:
+        super().__init__(detail or f"the agent answered {answer}", answer=answer)
+        self.answer = answer
+
+
+class KeyRevoked(ReceiptRefused):
+    code, title = "key-revoked", "The key was revoked or replaced"
+
+
+class SignatureRequired(Unauthenticated):
+    code, title = "signature-required", "Requests of this cell are signed by its key"
+
+
+class SignatureRefused(Unauthenticated):
+    code, title = "signature-refused", "The request is not signed by the cell's key"
+
+
+class SignatureReplayed(Unauthenticated):
+    code, title = "signature-replayed", "The signed request was seen before, or is too old or too new"
+
+
+class InviteSpent(Unauthenticated):
+    code, title = "invite-spent", "The invite is not valid (any more)"
+
+
+class BadInvite(BadInput):
+    code, title = "bad-invite", "The invite cannot be read"
+
+
+class NodeUnknown(NotFound):
+    code, title = "node-unknown", "There is no such node, or it is not yours"
+
+
+class KeyUnproven(Refused):
+    code, title = "key-unproven", "A node's key comes without proof that its machine holds it"
+
+
+class WallAbsent(BadSettings):
+    code, title = "wall-absent", "The cell's wall cannot be raised on this machine"
+
+
+class WallOpen(BadSettings):
+    code, title = "wall-open", "The cell's wall has a way in or out that it must not have"
+
+
+class BadCellInvite(BadInput):
+    code, title = "bad-cell-invite", "The invite to a cell is damaged, or its code is another's"
+
+
+class CellInviteExpired(Refused):
+    code, title = "cell-invite-expired", "The invite to a cell may not be used any more"
+
+
+class MachineUnfit(Refused):
+    code, title = "machine-unfit", "This machine cannot be part of a cell"
+
+
+class AlreadyJoined(Conflict):
+    code, title = "already-joined", "This state folder belongs to a cell already"
+
+
+class HubDiffers(Refused):
+    code, title = "hub-differs", "The hub shows another certificate than the invite promises"
+
+
+class NotOurFolder(Refused):
+    code, title = "not-our-folder", "Other things lie in the state folder"
+
+
+class WorkUnfinished(Conflict):
+    code, title = "work-unfinished", "Something still runs on this machine"

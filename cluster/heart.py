@@ -1,82 +1,72 @@
-"""The heartbeats of one Attempt, in a thread of their own: the work never waits for the network."""
+"""How far one Attempt is, as its Node says it, and whether its Lease still holds."""
 
 from __future__ import annotations
 
 import threading
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Mapping
 
-from bithive.errors import BitHiveError
-from cluster.errors import AttemptAbsent, LeaseLost
-from cluster.network_http import NetworkSide
+from bithive.clock import Clock
+from cluster.errors import LeaseLost
 from cluster.protocol import Grant, Heartbeat
-
-_SETTLED_S = 0.1
+from cluster.stage_times import StageTimes
 
 
 class Heart:
-    """Renews one Lease until the block ends.
+    """The state of one Attempt between the thread that runs it and the one that tells the network side.
+
+    It is called with each stage and fraction, as a `Progress`.
 
     Parameters
     ----------
-    network
-        The network side.
     grant
         The Lease.
-    node
-        The Node that runs.
-    period_s
-        Pause between heartbeats; a new stage is told once it has lasted a moment, so that work of a tenth of a second
-        is not held up by news of itself.
+    nodes
+        Id of each Node that may run it, by key.
+    clock
+        Time.
+    news
+        Called when there is something that should be told soon.
     """
 
-    def __init__(self, network: NetworkSide, grant: Grant, node: str, period_s: float) -> None:
-        self._network, self._grant, self._node, self._period_s = network, grant, node, period_s
-        self._stage, self._fraction = "downloading", 0.0
-        self._lost, self._ended = threading.Event(), threading.Event()
-        self._news = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name="heart", daemon=True)
+    def __init__(self, grant: Grant, nodes: Mapping[str, str], clock: Clock, news: Callable[[], None]) -> None:
+        self.grant, self.begun_ms = grant, clock.now_ms()
+        self.node_id = grant.nodes[0] if grant.nodes else next(iter(nodes.values()))
+        self.times = StageTimes(clock)
+        self._nodes, self._news = nodes, news
+        self.stage, self.fraction = "downloading", 0.0
+        self.times.enter(self.stage)
+        self._lost = threading.Event()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _at: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        self._news.set()
+    def __call__(self, stage: str, fraction: float) -> None:
+        self.tell(stage, fraction)
 
     @property
     def lost(self) -> bool:
         """Whether the network side has said that the Lease is over."""
         return self._lost.is_set()
 
+    def lose(self) -> None:
+        """The network side has said that the Lease is over."""
+        self._lost.set()
+
     def tell(self, stage: str, fraction: float) -> None:
         """Where the work is. Raises `LeaseLost` when there is no point in going on."""
         if self.lost:
             raise LeaseLost
-        news = stage != self._stage
-        self._stage, self._fraction = stage, min(1.0, max(0.0, fraction))
-        if news:
-            self._news.set()
+        new = stage != self.stage
+        self.stage, self.fraction = stage, min(1.0, max(0.0, fraction))
+        if new:
+            self.times.enter(stage)
+            self._news()
+
+    def node(self, node_key: str) -> None:
+        """Which Node runs it, by its key, once that is known."""
+        self.node_id = self._nodes.get(node_key, self.node_id)
 
     def pause(self, seconds: float) -> None:
         """Wait; shorter when the Lease is lost meanwhile."""
         self._lost.wait(seconds)
 
-    def _beat(self) -> None:
-        while True:
-            if self._news.wait(self._period_s):
-                self._ended.wait(_SETTLED_S)
-            self._news.clear()
-            if self._ended.is_set():
-                return
-            beat = Heartbeat(self._grant.fencing_token, self._stage, round(self._fraction, 3), self._node)
-            try:
-                self._network.heartbeat(self._grant.attempt_id, beat)
-            except (LeaseLost, AttemptAbsent):
-                self._lost.set()
-                return
-            except BitHiveError:
-                continue  # unreachable, or a problem of its own: the next one may pass
+    def beat(self) -> Heartbeat:
+        """What is told of it now."""
+        return Heartbeat(self.grant.fencing_token, self.stage, round(self.fraction, 3), self.node_id)

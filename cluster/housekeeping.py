@@ -10,8 +10,10 @@ from bithive.ids import is_id
 from bithive.log import get
 from cluster import moves
 from cluster.desk import WORK, Desk
+from cluster.duplicates import SightingKeys
 from cluster.errors import LeaseLost
 from cluster.offers import OfferState
+from cluster.online import Attendance
 from cluster.spool import findings_name, payload_name
 from cluster.store import Stale
 
@@ -22,7 +24,19 @@ _FAR_MS = 2**53
 
 
 class Housekeeping(Desk):
-    """Ends what the clock has ended; puts things right after a restart."""
+    """Ends what the clock has ended; puts things right after a restart.
+
+    Attributes
+    ----------
+    attendance
+        Who was there.
+    sighting_keys
+        Under what findings are remembered.
+    """
+
+    attendance: Attendance
+    sighting_keys: SightingKeys
+    _period = -1
 
     def expire(self) -> int:
         """End what the clock has ended, and wake cells when an Offer may be leased; how many ended."""
@@ -37,7 +51,16 @@ class Housekeeping(Desk):
                 break
         if self.store.waiting(now_ms, 0, 1):
             self.bell.ring(WORK)
+        self.attendance.tick(now_ms)
+        self._forget(now_ms)
         return count
+
+    def _forget(self, now_ms: int) -> None:
+        """Once a period: the key of the last one is gone, and with it go the rows that nobody can compare any more."""
+        period, _ = self.sighting_keys.at(now_ms)
+        if period != self._period:
+            self.store.chain.forget(period)
+            self._period = period
 
     def recover(self) -> None:
         """Once at start: spare Leases that nobody could renew, ask again for lost payloads, sweep the spool."""

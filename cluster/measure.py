@@ -1,4 +1,4 @@
-"""What an Attempt took, measured in the process that does the work; and what the machine has."""
+"""What an Attempt took, measured in the process that does the work or from outside it; and what the machine has."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import resource
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 
 from bithive.clock import Clock, process_cpu_s
 from bithive.limits import GIB
+from bithive.receipt import INSIDE, OUTSIDE
+from cluster import gpu_nvml
 
 _PROC = Path("/proc/self")
 _CGROUP = Path("/sys/fs/cgroup")
@@ -34,9 +36,15 @@ class Measured:
     wall_ms, cpu_ms
         Elapsed time, at least 1; processor time of all threads of the process.
     gpu_ms
-        How long a GPU was held: the elapsed time on a GPU, 0 on a CPU.
+        How long a GPU computed for it, as NVML says; where NVML cannot say, how long it was held: the elapsed time. 0 on
+        a processor.
     peak_memory_bytes
         Largest resident size of the process since the start of the Attempt where Linux can say, else ever.
+    gpu_name, gpu_memory_bytes
+        The graphics processor and the most of its memory that the process was seen to have; empty and 0 without one,
+        or where NVML cannot say.
+    meter
+        `bithive.receipt.OUTSIDE` when another process measured it than the one that did the work, else `INSIDE`.
     """
 
     started_ms: int
@@ -44,6 +52,9 @@ class Measured:
     cpu_ms: int
     gpu_ms: int
     peak_memory_bytes: int
+    gpu_name: str = ""
+    gpu_memory_bytes: int = 0
+    meter: str = INSIDE
 
 
 class Meter:
@@ -60,6 +71,97 @@ class Meter:
         wall_ms = max(1, round((self._clock.monotonic_s() - self._wall_s) * 1000))
         cpu_ms = max(0, round((process_cpu_s() - self._cpu_s) * 1000))
         return Measured(self._started_ms, wall_ms, cpu_ms, wall_ms if on_gpu else 0, peak_memory_bytes())
+
+
+class Watched:
+    """Another process of this machine, as the kernel accounts for it (proc(5)); what it says of itself does not count.
+
+    Its files are opened once, while it is still willing to show them: they go on saying the truth when it gives up being
+    looked into, and never speak of a later process of the same number.
+
+    Parameters
+    ----------
+    pid
+        Of a process that has just begun.
+    """
+
+    def __init__(self, pid: int) -> None:
+        folder = f"/proc/{pid}/"
+        self._stat, self._status = (os.open(folder + name, os.O_RDONLY | os.O_CLOEXEC) for name in ("stat", "status"))
+        self._forget = -1
+        with suppress(OSError):
+            self._forget = os.open(folder + "clear_refs", os.O_WRONLY | os.O_CLOEXEC)
+
+    def cpu_ms(self) -> int:
+        """Processor time of all of its threads, those that have ended included. Raises `OSError` if it is gone."""
+        fields = os.pread(self._stat, 4096, 0).rpartition(b")")[2].split()
+        if len(fields) < 13:
+            raise ProcessLookupError
+        return (int(fields[11]) + int(fields[12])) * 1000 // os.sysconf("SC_CLK_TCK")
+
+    def status(self) -> dict[str, str]:
+        """The lines of its status by name; those of its memory are absent once it is gone."""
+        lines = os.pread(self._status, 16384, 0).decode("ascii", "replace").splitlines()
+        return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+    def held(self) -> tuple[int, int]:
+        """What it has in main memory now, in bytes, and how many threads; 0 once it is gone."""
+        status = self.status()
+        return _kib(status, "VmRSS"), int(status.get("Threads", "0"))
+
+    def peak_memory_bytes(self) -> int:
+        """The most that it had since `forget_peak`, or ever where that cannot be forgotten; 0 once it is gone."""
+        return _kib(self.status(), "VmHWM")
+
+    def forget_peak(self) -> None:
+        """Begin anew."""
+        with suppress(OSError):
+            os.write(self._forget, b"5")
+
+    def close(self) -> None:
+        """Let go of it."""
+        for file in (self._stat, self._status, self._forget):
+            with suppress(OSError):
+                os.close(file)
+
+
+def _kib(status: dict[str, str], name: str) -> int:
+    return int(status.get(name, "0").split()[0]) * 1024
+
+
+class GpuTime(Protocol):
+    """What a process did on a graphics processor (`cluster.gpu_nvml.GpuMeter`)."""
+
+    def read(self, wall_ms: int) -> tuple[str, int, int]:
+        """Its name, milliseconds of use, and the most memory in bytes."""
+
+
+class OutsideMeter:
+    """Measures another process from its making until `read`.
+
+    Parameters
+    ----------
+    watched
+        Which.
+    clock
+        Time.
+    gpu
+        Its graphics processor, if it has one.
+    """
+
+    def __init__(self, watched: Watched, clock: Clock, gpu: GpuTime | None = None) -> None:
+        self._watched, self._clock, self._gpu = watched, clock, gpu
+        watched.forget_peak()
+        self._started_ms, self._wall_s, self._cpu_ms = clock.now_ms(), clock.monotonic_s(), watched.cpu_ms()
+
+    def read(self, *, on_gpu: bool) -> Measured:
+        """What it took so far. Raises `OSError` if it is gone."""
+        wall_ms = max(1, round((self._clock.monotonic_s() - self._wall_s) * 1000))
+        cpu_ms = max(0, self._watched.cpu_ms() - self._cpu_ms)
+        name, gpu_ms, gpu_bytes = self._gpu.read(wall_ms) if on_gpu and self._gpu is not None else ("", 0, 0)
+        gpu_ms = wall_ms if on_gpu and self._gpu is None else gpu_ms
+        peak = self._watched.peak_memory_bytes()
+        return Measured(self._started_ms, wall_ms, cpu_ms, gpu_ms, peak, name, gpu_bytes, OUTSIDE)
 
 
 def peak_memory_bytes() -> int:
@@ -144,12 +246,4 @@ def _cgroup_used(folder: Path) -> int:
 
 def gpus() -> int:
     """NVIDIA GPUs of the machine, by NVML where its binding is installed."""
-    if find_spec("pynvml") is None:
-        return 0
-    import pynvml  # type: ignore[import-not-found, unused-ignore]
-
-    try:
-        pynvml.nvmlInit()
-        return int(pynvml.nvmlDeviceGetCount())
-    except pynvml.NVMLError:
-        return 0
+    return len(gpu_nvml.gpus())

@@ -12,6 +12,7 @@ from cluster import attempt as attempts
 from cluster import offers
 from cluster.attempt import Attempt, AttemptEvent, AttemptState
 from cluster.cell_record import CellRecord
+from cluster.duplicates import REPEATED
 from cluster.failures import EXPIRED, FAILURES, OVERDUE, WITHDRAWN, Fate
 from cluster.offers import OfferEvent, OfferRecord, OfferState
 from cluster.store import Change, Notice
@@ -121,6 +122,35 @@ def accepted(record: OfferRecord, attempt: Attempt, receipt: Receipt, cell: Cell
     return Change(_step(record, OfferEvent.ACCEPT), after, (event,), (notice,))
 
 
+def repeated(change: Change, first: Attempt, now_ms: int) -> Change:
+    """Findings that were accepted before for another input: both Attempts are to be recomputed for certain.
+
+    Parameters
+    ----------
+    change
+        What `accepted` gave.
+    first
+        The Attempt that had them first.
+    """
+    assert change.attempt is not None, "an acceptance changes the Attempt"
+    new = replace(change.attempt, flag=REPEATED)
+    others = (*change.others, replace(first, flag=REPEATED, revision=first.revision + 1)) if not first.flag else ()
+    flagged = (new, *others)
+    return replace(
+        change,
+        attempt=new,
+        others=others,
+        events=(*change.events, *(_flagged(attempt, now_ms) for attempt in flagged)),
+        notices=(*change.notices, *(_flag_notice(attempt, now_ms) for attempt in flagged)),
+    )
+
+
+def caught(attempt: Attempt, node: str, operator: str, code: str, now_ms: int) -> Event:
+    """A Node signed what cannot be true and cannot have come about by accident (`cluster.strikes_words`)."""
+    body = {"node": node, "operator": operator, "attempt_id": attempt.attempt_id, "reason": code, "at_ms": now_ms}
+    return Event("node.caught", attempt.attempt_id, body)
+
+
 def expired(record: OfferRecord, attempt: Attempt, now_ms: int, durations: Durations) -> Change:
     """The Lease ran out: the next cell may have it at once."""
     after = replace(_end(attempt, AttemptEvent.EXPIRE), ended_ms=now_ms, code=EXPIRED)
@@ -210,6 +240,24 @@ def _step(record: OfferRecord, event: OfferEvent, **changes: Any) -> OfferRecord
 def _end(attempt: Attempt, event: AttemptEvent) -> Attempt:
     state: AttemptState = attempts.after(attempt.state, event)
     return replace(attempt, state=state, revision=attempt.revision + 1)
+
+
+def _flagged(attempt: Attempt, now_ms: int) -> Event:
+    """For whoever recomputes: its node is the last that may do it."""
+    body = {
+        "offer_id": attempt.offer_id,
+        "attempt_id": attempt.attempt_id,
+        "cell": attempt.cell,
+        "node": attempt.node,
+        "code": attempt.flag,
+        "at_ms": now_ms,
+    }
+    return Event("attempt.flagged", attempt.attempt_id, body)
+
+
+def _flag_notice(attempt: Attempt, now_ms: int) -> Notice:
+    body = {"attempt_id": attempt.attempt_id, "cell": attempt.cell, "node": attempt.node, "code": attempt.flag}
+    return Notice(attempt.institution, attempt.offer_id, "attempt.flagged", now_ms, body)
 
 
 def _notice(record: OfferRecord, topic: str, now_ms: int, attempt: Attempt | None = None, **body: Any) -> Notice:

@@ -7,9 +7,14 @@ from pathlib import Path
 from bithive.clock import Clock
 from bithive.database_sql import Database
 from bithive.ids import Ids
+from bithive.keys import SigningKey
 from bithive.settings import Settings
 from cluster.broker import Broker, Durations
+from cluster.canary_store_sql import SqlCanaryStore
 from cluster.cell_store_sql import SqlCellStore
+from cluster.census_sql import SqlCensus
+from cluster.duplicates import SightingKeys
+from cluster.register_store_sql import SqlRegister
 from cluster.spool import Spool
 from cluster.store_sql import SqlStore
 
@@ -20,7 +25,7 @@ def open_broker(settings: Settings, clock: Clock, ids: Ids, durations: Durations
     """The broker on its own database and folder, put right after whatever ended the last process."""
     database = Database(settings.database_url("network"))
     database.upgrade(MIGRATIONS)
-    spool = Spool(settings.state / "network" / "spool")
+    spool, keys = Spool(settings.state / "network" / "spool"), settings.state / "keys"
     broker = Broker(
         SqlStore(database),
         clock,
@@ -28,6 +33,11 @@ def open_broker(settings: Settings, clock: Clock, ids: Ids, durations: Durations
         spool,
         cells=SqlCellStore(database),
         durations=durations,
+        census=SqlCensus(database),
+        register=SqlRegister(database),
+        canaries=SqlCanaryStore(database),
+        network_key=SigningKey.load_or_create(keys / "network.key"),
+        sighting_keys=SightingKeys(keys, ids.token),
         on_close=database.close,
     )
     broker.recover()

@@ -1,73 +1,64 @@
 """The Ray Serve deployment that runs bundles: one Attempt at a time, its Receipt signed on the Node it ran on.
 
-Only members of one trust domain talk to it, by handle; there is no HTTP proxy. It yields where it is while it works,
-and last what came of it. Its shelf decides which bundles are loaded; Serve is told, so that an Attempt rather goes to a
-replica that has its bundle.
+Only members of one trust domain talk to it, by handle; there is no HTTP proxy. The bundle itself runs in a process
+without network and without keys (`cluster.bundle_process`); the replica owns that process, and the Node's key. It yields
+where it is while it works, and last what came of it. Serve is told which bundles are loaded, so that an Attempt rather
+goes to a replica that has its bundle.
 """
 
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 import threading
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import ray
 from ray import serve
 
 from bithive import log
-from bithive.clock import SystemClock
 from bithive.keys import SigningKey
-from cluster.errors import LeaseLost, WorkFailed
-from cluster.loading import Loader, Stock
-from cluster.shelf import Shelf, room
+from cluster.bundle_process import BundleProcess
+from cluster.errors import LeaseLost, RunnerDied, WorkFailed
+from cluster.lent import Lent
+from cluster.plan import Plan
 from cluster.shelves import ShelfState
-from cluster.work import Assignment, Warm, coded, perform
-from inference.memory import loaded_bytes
-from models.catalog import Catalog
-
-Item = tuple[str, str, float] | tuple[str, dict[str, Any], bytes] | tuple[str, str] | tuple[str, ShelfState]
+from cluster.work import Assignment, receipt_of
 
 _PULSE_S = 1.0
-_FOR_LACK_OF_ROOM = "out-of-memory"
+_STARTS_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a replica loads, and how.
+class ReplicaState:
+    """What a replica says of itself.
 
     Attributes
     ----------
-    store
-        The store of weights.
-    trusted_keys
-        Whose installed bundles are trusted.
-    first, later
-        SHA-256 of the bundles to load before it is ready, and of those to load when nothing else is to do.
-    engine, threads, warm_max, log_level
-        As in the settings.
-    memory_bytes
-        What it may take.
-    key_path
-        The Node's own key.
+    node_key
+        Of the Node that it runs on.
+    pid, bundle_pid
+        Its process, and its bundle process.
+    gpu
+        The graphics processors that it was given.
+    shelf
+        What is loaded.
     """
 
-    store: str
-    trusted_keys: tuple[str, ...]
-    first: tuple[str, ...]
-    later: tuple[str, ...]
-    engine: str
-    threads: int
-    warm_max: int
-    memory_bytes: int
-    key_path: str
-    log_level: str = "info"
+    node_key: str
+    pid: int
+    bundle_pid: int
+    gpu: str
+    shelf: ShelfState
+
+
+Item = tuple[str, str, float] | tuple[str, dict[str, Any], bytes] | tuple[str, str] | tuple[str, ReplicaState]
 
 
 class Replica:
@@ -75,34 +66,50 @@ class Replica:
 
     Parameters
     ----------
-    plan
-        What to load.
+    bundle
+        SHA-256 of the only one that it runs; empty for any.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, bundle: str = "") -> None:
+        lent = Lent.here()
+        if lent.plan is None:
+            raise RunnerDied("this machine runs no replicas")
+        plan = _plan_here(lent.plan, bundle)
         log.configure(plan.log_level)
-        store = Path(plan.store)
-        self._name, self._clock = secrets.token_hex(8), SystemClock()
         self._key = SigningKey.load_or_create(Path(plan.key_path))
-        self._stock = Stock(lambda: Catalog(store, trusted_keys=plan.trusted_keys), store, self._clock, verify=False)
-        self._loader = Loader(store, plan.engine, plan.threads)
-        self._shelf = Shelf(self._load, partial(room, plan.memory_bytes), plan.warm_max)
+        self._deaths = 0
         self._unloadable: list[tuple[str, str]] = []
+        self._gpu = plan.gpu
+        self._process = BundleProcess(plan)
+        self._process.start()
         self._thread = ThreadPoolExecutor(1, "attempt")
-        for sha256 in plan.first:
-            self._keep(sha256)
         self._preparing = asyncio.get_running_loop().create_task(self._prepare(plan.later))
 
-    async def state(self) -> ShelfState:
-        """What is loaded, and what could not be loaded since this was last said."""
-        unloadable, self._unloadable = tuple(self._unloadable), []
-        return ShelfState(self._name, self._shelf.warm(), unloadable)
+    def record_replica_metadata(self) -> dict[str, str]:
+        """What the router knows of this replica."""
+        return {"node_key": self._key.public_hex}
 
-    async def run(self, assignment: Assignment, payload: npt.NDArray[np.uint8]) -> AsyncIterator[Item]:
+    async def check_health(self) -> None:
+        """Serve starts another replica when this raises."""
+        if self._deaths >= _STARTS_MAX:
+            raise RunnerDied("the bundle process does not stay alive")
+
+    async def state(self) -> ReplicaState:
+        """What is loaded, and what could not be loaded since this was last said."""
+        shelf = self._shelf()
+        unloadable, self._unloadable = tuple(self._unloadable), []
+        shelf = replace(shelf, unloadable=unloadable)
+        return ReplicaState(self._key.public_hex, os.getpid(), self._process.pid, self._gpu, shelf)
+
+    async def run(
+        self, _nodes: tuple[str, ...], assignment: Assignment, payload: npt.NDArray[np.uint8]
+    ) -> AsyncIterator[Item]:
         """Do the work of an Attempt, its bundle loaded first if need be.
 
         Parameters
         ----------
+        _nodes
+            Keys of the Nodes that may run it; the router has seen to that.
         assignment
             Which.
         payload
@@ -111,7 +118,7 @@ class Replica:
         Yields
         ------
         tuple
-            (`stage`, stage, fraction) while it works, at least once a second; (`shelf`, state) when what is loaded may
+            (`stage`, stage, fraction) while it works, at least once a second; (`state`, state) when what is loaded may
             have changed; last (`finished`, receipt, findings) or (`failed`, code).
         """
         loop, gone = asyncio.get_running_loop(), threading.Event()
@@ -122,18 +129,7 @@ class Replica:
                 raise LeaseLost
             loop.call_soon_threadsafe(queue.put_nowait, ("stage", stage, fraction))
 
-        def work() -> Item:
-            try:
-                tell("loading", 0.0)
-                warm = self._take(assignment)
-                finished = perform(warm, assignment, payload.data, self._key, self._clock, tell)
-            except WorkFailed as error:
-                return ("failed", error.failure)
-            except LeaseLost:
-                return ("failed", "runner-fault")
-            return ("finished", finished.receipt.to_json(), finished.findings)
-
-        future = loop.run_in_executor(self._thread, work)
+        future = loop.run_in_executor(self._thread, self._work, assignment, payload, tell)
         future.add_done_callback(lambda _: queue.put_nowait(None))
         last: Item = ("stage", "loading", 0.0)
         try:
@@ -148,33 +144,33 @@ class Replica:
                 last = item
                 yield item
             await self._announce()
-            yield ("shelf", await self.state())
+            yield ("state", await self.state())
             yield await future
         finally:
             gone.set()
 
-    def _take(self, assignment: Assignment) -> Warm:
+    def _work(self, assignment: Assignment, payload: npt.NDArray[np.uint8], tell: Any) -> Item:
         try:
-            with coded(assignment.attempt_id):
-                return self._shelf.take(assignment.bundle_sha256, assignment.memory_bytes)
+            tell("loading", 0.0)
+            self._revive()
+            produced = self._process.run(assignment, payload.data, tell)
+            receipt = receipt_of(assignment, produced, self._key)
         except WorkFailed as error:
-            self._note(assignment.bundle_sha256, error)
-            raise
+            return ("failed", error.failure)
+        except LeaseLost:
+            return ("failed", "runner-fault")
+        except RunnerDied as error:
+            log.get().warning("bundle_process.died", attempt=assignment.attempt_id, exc_info=error)
+            return ("failed", RunnerDied.code)
+        self._deaths = 0
+        return ("finished", receipt.to_json(), produced.findings)
 
-    def _keep(self, sha256: str) -> None:
-        try:
-            with coded(self._name):
-                bundle, _ = self._stock.find(sha256)
-                self._shelf.keep(sha256, loaded_bytes(bundle))
-        except WorkFailed as error:
-            self._note(sha256, error)
-
-    def _note(self, sha256: str, error: WorkFailed) -> None:
-        if error.failure != _FOR_LACK_OF_ROOM:
-            self._unloadable.append((sha256, error.failure))
-
-    def _load(self, sha256: str) -> Warm:
-        return self._loader.load(*self._stock.find(sha256))
+    def _revive(self) -> None:
+        """Another bundle process, where the last one has died. Raises `RunnerDied`."""
+        if self._process.alive:
+            return
+        self._deaths += 1
+        self._process.start()
 
     async def _prepare(self, later: Iterable[str]) -> None:
         """Load the rest, one after the other; an Attempt that comes meanwhile waits for one of them at most."""
@@ -184,13 +180,26 @@ class Replica:
             await loop.run_in_executor(self._thread, self._keep, sha256)
             await self._announce()
 
+    def _keep(self, sha256: str) -> None:
+        try:
+            self._revive()
+            self._process.keep(sha256)
+        except RunnerDied as error:
+            log.get().warning("bundle_process.died", exc_info=error)
+
     @serve.multiplexed(max_num_models_per_replica=-1)  # type: ignore[untyped-decorator]
     async def _shown(self, sha256: str) -> str:
         """Serve's own list of what is loaded here, from which it chooses replicas; the shelf has the bundle itself."""
         return sha256
 
+    def _shelf(self) -> ShelfState:
+        """As the bundle process says it is, which says only once what could not be loaded."""
+        shelf = self._process.state()
+        self._unloadable += shelf.unloadable
+        return shelf
+
     async def _announce(self) -> None:
-        warm = self._shelf.warm()
+        warm = self._shelf().warm
         for sha256 in warm:
             await self._shown(sha256)
         shown = getattr(self, "__serve_multiplex_wrapper", None)  # made by Serve with the first call
@@ -198,3 +207,11 @@ class Replica:
             for sha256 in set(shown.models) - set(warm):
                 del shown.models[sha256]
             shown._push_multiplexed_replica_info = True  # noqa: SLF001 - Serve forgets by count alone, we by memory too
+
+
+def _plan_here(plan: Plan, bundle: str) -> Plan:
+    """The machine's plan for this one replica: its graphics processors, and only its bundle where it has one."""
+    gpus = ",".join(str(index) for index in ray.get_gpu_ids())
+    if bundle:
+        plan = replace(plan, first=(bundle,), later=(), warm_max=1)
+    return replace(plan, gpu=gpus)

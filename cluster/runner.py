@@ -83,4 +83,4 @@ def greeting(key: SigningKey, memory_bytes: int, slots: int) -> NodeGreeting:
     """The machine that this process runs on, as a Node; the two as in the settings of a cell."""
     machine = measure.memory_bytes()
     slot = measure.slot_memory_bytes(memory_bytes, slots, machine)
-    return NodeGreeting(key.public_hex, measure.threads(), slot, measure.gpus(), {}, machine)
+    return NodeGreeting(key.public_hex, measure.threads(), slot, measure.gpus(), {}, machine, slots=slots)

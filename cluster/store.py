@@ -9,7 +9,9 @@ from typing import Any, Protocol
 
 from bithive.outbox import Event, MemoryOutbox, Outbox
 from cluster.attempt import LIVE, Attempt
+from cluster.chain_store import ChainStore, MemoryChainStore, Noted
 from cluster.offers import UNFINISHED, OfferRecord, OfferState
+from cluster.online_store import MemoryOnlineStore, OnlineStore
 
 
 class Stale(Exception):
@@ -56,12 +58,23 @@ class Change:
         For the outbox, from where the ledger hears of them.
     notices
         For the institution.
+    noted
+        A counter-receipt and what goes with it.
+    others
+        Further Attempts as they shall be.
     """
 
     offer: OfferRecord | None = None
     attempt: Attempt | None = None
     events: tuple[Event, ...] = ()
     notices: tuple[Notice, ...] = ()
+    noted: Noted = field(default_factory=Noted)
+    others: tuple[Attempt, ...] = ()
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """Every Attempt that it changes."""
+        return (*((self.attempt,) if self.attempt is not None else ()), *self.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +92,14 @@ class Store(Protocol):
     def outbox(self) -> Outbox:
         """Events for the ledger."""
 
+    @property
+    def chain(self) -> ChainStore:
+        """Counter-receipts, and findings seen before."""
+
+    @property
+    def online(self) -> OnlineStore:
+        """Who was there."""
+
     def offer(self, offer_id: str) -> OfferRecord | None:
         """One Offer."""
 
@@ -94,6 +115,9 @@ class Store(Protocol):
     def unfinished(self, institution: str) -> int:
         """How many Offers of that institution wait or are leased."""
 
+    def flagged(self, node: str, limit: int = 100) -> Sequence[Attempt]:
+        """Attempts of a Node that are to be recomputed for certain, newest first."""
+
     def notices(self, institution: str, after: int, limit: int = 100) -> Sequence[Notice]:
         """Its notices beyond a place, in order. A notice is never stored before one that was read already."""
 
@@ -106,6 +130,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.outbox = MemoryOutbox()
+        self.chain, self.online = MemoryChainStore(), MemoryOnlineStore()
         self._offers: dict[str, OfferRecord] = {}
         self._open: dict[str, OfferRecord] = {}
         self._attempts: dict[str, Attempt] = {}
@@ -141,6 +166,11 @@ class MemoryStore:
                 item.state in UNFINISHED and item.offer.institution == institution for item in self._offers.values()
             )
 
+    def flagged(self, node: str, limit: int = 100) -> Sequence[Attempt]:
+        with self._lock:
+            found = [item for item in self._attempts.values() if item.flag and item.node == node]
+        return sorted(found, key=lambda item: (item.ended_ms, item.attempt_id), reverse=True)[:limit]
+
     def notices(self, institution: str, after: int, limit: int = 100) -> Sequence[Notice]:
         with self._lock:
             return [item for item in self._notices[max(0, after) :] if item.institution == institution][:limit]
@@ -148,11 +178,15 @@ class MemoryStore:
     def commit(self, change: Change) -> None:
         with self._lock:
             _check_revision(change.offer, self._offers.get(change.offer.offer.offer_id) if change.offer else None)
-            _check_revision(change.attempt, self._attempts.get(change.attempt.attempt_id) if change.attempt else None)
+            for attempt in change.attempts:
+                _check_revision(attempt, self._attempts.get(attempt.attempt_id))
+            if not self.chain.fits(change.noted):
+                raise Stale
             if change.offer is not None:
                 self._place_offer(change.offer)
-            if change.attempt is not None:
-                self._place_attempt(change.attempt)
+            for attempt in change.attempts:
+                self._place_attempt(attempt)
+            self.chain.note(change.noted)
             for event in change.events:
                 self.outbox.append(event)
             for notice in change.notices:

@@ -14,7 +14,9 @@ from bithive.offer import Offer, OfferKeys
 from bithive.outbox_sql import SqlOutbox
 from bithive.receipt import Receipt
 from cluster.attempt import LIVE, Attempt, AttemptState
+from cluster.chain_store_sql import SqlChainStore
 from cluster.offers import UNFINISHED, OfferRecord, OfferState
+from cluster.online_store_sql import SqlOnlineStore
 from cluster.store import Change, Due, Notice, Stale
 from cluster.tables_sql import ATTEMPTS, NOTICES, OFFERS, OUTBOX
 
@@ -42,6 +44,7 @@ class SqlStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self.outbox = SqlOutbox(database, OUTBOX)
+        self.chain, self.online = SqlChainStore(database), SqlOnlineStore(database)
 
     def offer(self, offer_id: str) -> OfferRecord | None:
         with self._database.read() as connection:
@@ -76,6 +79,12 @@ class SqlStore:
         with self._database.read() as connection:
             return int(connection.execute(query).scalar_one())
 
+    def flagged(self, node: str, limit: int = 100) -> Sequence[Attempt]:
+        query = select(ATTEMPTS).where(ATTEMPTS.c.node == node, ATTEMPTS.c.flag != "")
+        query = query.order_by(ATTEMPTS.c.ended_ms.desc(), ATTEMPTS.c.attempt_id.desc()).limit(limit)
+        with self._database.read() as connection:
+            return [_attempt(row) for row in connection.execute(query)]
+
     def notices(self, institution: str, after: int, limit: int = 100) -> Sequence[Notice]:
         query = select(NOTICES).where(NOTICES.c.institution == institution, NOTICES.c.seq > after)
         with self._database.read() as connection:
@@ -97,8 +106,9 @@ class SqlStore:
             if self._database.is_sqlite and change.offer.keys is None:
                 connection.exec_driver_sql("PRAGMA secure_delete=ON")  # keys that are destroyed are overwritten
             _put(connection, OFFERS, "offer_id", _offer_values(change.offer))
-        if change.attempt is not None:
-            _put(connection, ATTEMPTS, "attempt_id", _attempt_values(change.attempt))
+        for attempt in change.attempts:
+            _put(connection, ATTEMPTS, "attempt_id", _attempt_values(attempt))
+        self.chain.note(connection, change.noted)
         for event in change.events:
             self.outbox.append(connection, event)
         if change.notices and not self._database.is_sqlite:
@@ -172,6 +182,7 @@ def _attempt_values(attempt: Attempt) -> dict[str, Any]:
         "code": attempt.code,
         "receipt": json.dumps(attempt.receipt.to_json()) if attempt.receipt else None,
         "revision": attempt.revision,
+        "flag": attempt.flag,
     }
 
 
@@ -192,6 +203,7 @@ def _attempt(row: Row[Any]) -> Attempt:
         code=row.code,
         receipt=Receipt.from_stored(json.loads(row.receipt)) if row.receipt else None,
         revision=row.revision,
+        flag=row.flag,
     )
 
 

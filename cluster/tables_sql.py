@@ -66,9 +66,11 @@ ATTEMPTS = Table(
     Column("code", String(64), nullable=False),
     Column("receipt", Text),
     Column("revision", Integer, nullable=False),
+    Column("flag", String(64), nullable=False, server_default=""),
     # Two cells can never hold the same token of an Offer, whatever the code above does.
     UniqueConstraint("offer_id", "fencing_token"),
     Index("ix_attempts_expiry", "state", "expires_ms"),
+    Index("ix_attempts_node", "node", "ended_ms"),
 )
 
 NOTICES = Table(
@@ -96,6 +98,33 @@ CELLS = Table(
     Column("bundles", Text, nullable=False),
     Column("seen_ms", BigInteger, nullable=False),
     Column("memory_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("tier", String(16)),
+    Column("residency", String(2), nullable=False, server_default=""),
+    Column("revoked_ms", BigInteger, nullable=False, server_default="0"),
+    Column("attested_ms", BigInteger, nullable=False, server_default="0"),
+)
+
+REGISTRATIONS = Table(
+    "registrations",
+    METADATA,
+    Column("cell", String(40), primary_key=True),
+    Column("cell_key", String(64), nullable=False),
+    Column("terms", Text),
+    Column("operator", String(64), nullable=False),
+    Column("bound_ms", BigInteger, nullable=False),
+    Column("revoked_ms", BigInteger, nullable=False),
+)
+
+INVITES = Table(
+    "invites",
+    METADATA,
+    Column("digest", String(64), primary_key=True),
+    Column("cell", String(40), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("terms", Text, nullable=False),
+    Column("operator", String(64), nullable=False),
+    Column("expires_ms", BigInteger, nullable=False),
+    Column("cell_key", String(64), nullable=False),
 )
 
 NODES = Table(
@@ -109,6 +138,10 @@ NODES = Table(
     Column("gpus", BigInteger, nullable=False),
     Column("labels", Text, nullable=False),
     Column("machine_memory_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("told", Text, nullable=False, server_default="{}"),
+    Column("former_key", String(64), nullable=False, server_default=""),
+    Column("former_until_ms", BigInteger, nullable=False, server_default="0"),
+    Column("revoked_ms", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("cell", "node_key"),
 )
 

@@ -1,4 +1,8 @@
-"""One Attempt on one Node: open the Volume, run the bundle, sign the Receipt. The same code in every runner."""
+"""One Attempt on one Node: open the Volume, run the bundle, sign the Receipt. The same code in every runner.
+
+What runs bundles may be this process or one without keys and privileges (`cluster.bundle_process`): it gives what was
+produced, and `receipt_of` signs it, always outside.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bithive.clock import Clock
+from bithive.envelope import sealed_size_bytes
 from bithive.errors import BitHiveError, Refused
 from bithive.keys import SigningKey, keyed_digest
 from bithive.log import get
-from bithive.receipt import Receipt
+from bithive.receipt import Method, Receipt
 from cluster.errors import LeaseLost, WorkFailed
 from cluster.failures import UNKNOWN_REFUSAL, known
-from cluster.measure import Meter
+from cluster.measure import Measured, Meter
 from inference.errors import BadVolume
 from inference.findings import Findings
 from inference.volume import Volume, VolumeSet, read_payload
@@ -86,6 +91,8 @@ class Assignment:
         What the Offer says of the payload.
     digest_key
         Names input and output by HMAC.
+    deadline_ms
+        Until when it should be done, milliseconds since the epoch; 0 for no matter when.
     """
 
     attempt_id: str
@@ -99,9 +106,41 @@ class Assignment:
     work_units: int
     memory_bytes: int
     digest_key: bytes
+    deadline_ms: int = 0
 
     def __repr__(self) -> str:
         return f"Assignment({self.attempt_id})"
+
+
+@dataclass(frozen=True, slots=True)
+class Produced:
+    """What ran on what and what came of it: everything that a Receipt says but for whose it is.
+
+    Attributes
+    ----------
+    bundle, bundle_version, bundle_sha256
+        What ran, exactly.
+    method
+        How it was computed.
+    work_units
+        Reference work units of this Bundle and input size.
+    input_digest, input_size_bytes
+        HMAC-SHA256 of the plain payload under the Offer's digest key, and its size.
+    findings
+        Plain.
+    measured
+        What it took.
+    """
+
+    bundle: str
+    bundle_version: str
+    bundle_sha256: str
+    method: Method
+    work_units: int
+    input_digest: str
+    input_size_bytes: int
+    findings: bytes
+    measured: Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,30 +205,84 @@ def perform(
         As `progress` raised it.
     """
     with coded(assignment.attempt_id):
-        return _perform(warm, assignment, payload, key, clock, progress)
+        meter = Meter(clock)
+        progress("loading", 0.0)
+        if warm.bundle.sha256 != assignment.bundle_sha256 or key.public_hex not in assignment.nodes:
+            raise WorkFailed("bundle-unknown")
+        digest = payload_digest(assignment, payload)
+        volume = volume_of(warm.bundle, assignment, payload)
+        findings = warm.engine.run(volume, progress).to_bytes()
+        produced = Produced(
+            warm.bundle.name,
+            warm.bundle.version,
+            warm.bundle.sha256,
+            method_of(warm.engine),
+            assignment.work_units,
+            digest,
+            len(payload),
+            findings,
+            meter.read(on_gpu=warm.engine.device != "cpu"),
+        )
+        return Finished(receipt_of(assignment, produced, key), findings)
 
 
-def _perform(
-    warm: Warm,
-    assignment: Assignment,
-    payload: bytes | bytearray | memoryview,
-    key: SigningKey,
-    clock: Clock,
-    progress: Progress,
-) -> Finished:
-    meter = Meter(clock)
-    progress("loading", 0.0)
-    if warm.bundle.sha256 != assignment.bundle_sha256 or key.public_hex not in assignment.nodes:
-        raise WorkFailed("bundle-unknown")
+def payload_digest(assignment: Assignment, payload: bytes | bytearray | memoryview) -> str:
+    """The payload's name. Raises `WorkFailed` `payload-unreadable` if it is not the one that was offered."""
     digest = keyed_digest(assignment.digest_key, payload)
     if digest != assignment.payload_digest:
         raise WorkFailed("payload-unreadable")
-    volume = _volume(payload)
-    work_units = warm.bundle.reference_work_units(volume.voxels)
-    if (volume.voxels, work_units) != (assignment.voxels, assignment.work_units):
+    return digest
+
+
+def volume_of(
+    bundle: BundleFacts, assignment: Assignment, payload: bytes | bytearray | memoryview
+) -> Volume | VolumeSet:
+    """What is in the payload, not copied.
+
+    Raises
+    ------
+    WorkFailed
+        `bad-volume`; `offer-inconsistent` when the Offer fixed other work units than it and the bundle come to.
+    """
+    try:
+        volume = read_payload(payload)
+    except BadVolume:
+        raise WorkFailed("bad-volume") from None
+    if (volume.voxels, bundle.reference_work_units(volume.voxels)) != (assignment.voxels, assignment.work_units):
         raise WorkFailed("offer-inconsistent")
-    findings = warm.engine.run(volume, progress).to_bytes()
-    measured = meter.read(on_gpu=warm.engine.device != "cpu")
+    return volume
+
+
+def method_of(engine: Engine) -> Method:
+    """How a bundle that is loaded computes."""
+    return Method(
+        engine.engine,
+        engine.engine_version,
+        engine.precision,
+        engine.device,
+        engine.threads,
+        engine.deterministic,
+        engine.tf32,
+        engine.bf16,
+    )
+
+
+def receipt_of(assignment: Assignment, produced: Produced, key: SigningKey) -> Receipt:
+    """The signed record of what was produced.
+
+    Parameters
+    ----------
+    key
+        The Node's own.
+
+    Raises
+    ------
+    WorkFailed
+        `bundle-unknown`, if it is the key of no Node of the Assignment.
+    """
+    if key.public_hex not in assignment.nodes:
+        raise WorkFailed("bundle-unknown")
+    measured = produced.measured
     receipt = Receipt(
         attempt_id=assignment.attempt_id,
         offer_id=assignment.offer_id,
@@ -197,33 +290,24 @@ def _perform(
         cell=assignment.cell,
         node=assignment.nodes[key.public_hex],
         node_key=key.public_hex,
-        bundle=warm.bundle.name,
-        bundle_version=warm.bundle.version,
-        bundle_sha256=warm.bundle.sha256,
-        engine=warm.engine.engine,
-        engine_version=warm.engine.engine_version,
-        precision=warm.engine.precision,
-        device=warm.engine.device,
-        threads=warm.engine.threads,
-        deterministic=warm.engine.deterministic,
-        tf32=warm.engine.tf32,
-        bf16=warm.engine.bf16,
-        input_digest=digest,
-        output_digest=keyed_digest(assignment.digest_key, findings),
-        input_size_bytes=len(payload),
-        output_size_bytes=len(findings),
-        work_units=work_units,
+        bundle=produced.bundle,
+        bundle_version=produced.bundle_version,
+        bundle_sha256=produced.bundle_sha256,
+        **produced.method._asdict(),
+        input_digest=produced.input_digest,
+        output_digest=keyed_digest(assignment.digest_key, produced.findings),
+        input_size_bytes=produced.input_size_bytes,
+        output_size_bytes=len(produced.findings),
+        work_units=produced.work_units,
         started_ms=measured.started_ms,
         wall_ms=measured.wall_ms,
         cpu_ms=measured.cpu_ms,
         gpu_ms=measured.gpu_ms,
         peak_memory_bytes=measured.peak_memory_bytes,
+        gpu=measured.gpu_name,
+        gpu_memory_bytes=measured.gpu_memory_bytes,
+        sealed_input_bytes=sealed_size_bytes(produced.input_size_bytes),
+        sealed_output_bytes=sealed_size_bytes(len(produced.findings)),
+        meter=measured.meter,
     )
-    return Finished(receipt.sign(key), findings)
-
-
-def _volume(payload: bytes | bytearray | memoryview) -> Volume | VolumeSet:
-    try:
-        return read_payload(payload)
-    except BadVolume:
-        raise WorkFailed("bad-volume") from None
+    return receipt.sign(key)

@@ -59,12 +59,18 @@ class Booking:
         Rate cards and reward rules of all times.
     parties
         Who stands for whom.
+
+    Attributes
+    ----------
+    own_work
+        The institution id under which the network offers work of its own: the network itself pays for it.
     """
 
     def __init__(self, ledger: Ledger, policies: Sequence[Policy], parties: Parties) -> None:
         self._ledger, self._policies, self._parties = ledger, policies, parties
         self._rates = Rates(policies)
         self._granted: set[str] = set()
+        self.own_work = ""
         self._takers: dict[str, Callable[[dict[str, Any]], None]] = {
             "offer.opened": lambda body: self._opened(OfferOpened.read(body)),
             "attempt.accepted": lambda body: self._accepted(AttemptAccepted.read(body)),
@@ -136,7 +142,10 @@ class Booking:
             self._first([caught(event, node, operator)])
 
     def _payers(self, institution: str, card: RateCard) -> Payers:
-        party, network = self._parties.of("institution", institution), self._parties.of(NETWORK)
+        network = self._parties.of(NETWORK)
+        if institution == self.own_work:
+            return Payers.own(network, card.currency)
+        party = self._parties.of("institution", institution)
         if party not in self._granted:
             if self._find(credit_id(party)) is None:
                 self._first([grant(party, network, card)])

@@ -52,6 +52,12 @@ class Payers:
         credit, receivable = (Account(institution, code, currency) for code in ("credit", "receivable"))
         return cls(credit, receivable, Account(network, "clearing", currency))
 
+    @classmethod
+    def own(cls, network: str, currency: str) -> Payers:
+        """The network pays for work of its own: no credit line limits it, and it owes nobody."""
+        expense = Account(network, "expense", currency)
+        return cls(expense, expense, Account(network, "clearing", currency))
+
 
 def hold_id(offer_id: str) -> str:
     return f"offer/{offer_id}/hold"

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -33,6 +34,9 @@ PATIENCE = 1.5
 _FORM = 1
 _PROC = Path("/proc/self")
 _IN_MEMORY: dict[tuple[str, str], tuple[Shown, ...]] = {}
+_UNWRITTEN: dict[str, str] = {}
+_DEVICES = ("cpu", "cuda", "tensorrt")
+_UNPRINTABLE = re.compile(r"[^ -~]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +322,34 @@ def write(folder: Path | None, bundle: Bundle, node: Mapping[str, Any], shown: t
             spool.write_text(content)
             os.replace(spool, _path(folder, bundle, node))  # noqa: PTH105 - the same word as in the other stores
             return
+        _UNWRITTEN[bundle.sha256] = content
     _IN_MEMORY[bundle.sha256, _digest(node)] = shown
+
+
+def unwritten(bundle: Bundle) -> str:
+    """What was measured of a bundle and could not be written by this process, once; empty if there is none."""
+    return _UNWRITTEN.pop(bundle.sha256, "")
+
+
+def take(folder: Path, bundle: Bundle, threads: int, content: str) -> bool:
+    """Keep what another process measured on this node and could not write itself; whether it was in order.
+
+    Only what `read` would read is kept, and of it only names and numbers that are known here.
+    """
+    try:
+        kept = json.loads(content)
+        named = kept["node"]["networks"]
+        node = key([name for name in named if name in bundle.extension["networks"]], threads)
+        shown = tuple(_shown(row) for row in kept["engines"])
+        known = {str(name) for name in (*bundle.engines, *node["networks"])}
+        said = {row.candidate.name for row in shown} | {name for row in shown for name in row.networks}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    whole = (kept.get("form"), kept.get("bundle"), kept["node"]) == (_FORM, bundle.sha256, node)
+    if not whole or not said <= known or not all(row.candidate.device in _DEVICES for row in shown):
+        return False
+    write(folder, bundle, node, tuple(replace(row, reason=_UNPRINTABLE.sub("", row.reason)[:200]) for row in shown))
+    return True
 
 
 def _shown(row: Any) -> Shown:

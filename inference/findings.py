@@ -49,6 +49,7 @@ __all__ = [
     "Score",
     "announced_shapes",
     "bounding_box",
+    "header_of",
 ]
 
 MAGIC = b"BHFIND03"
@@ -280,6 +281,11 @@ class Findings:
         measured, scores = _measurements(header["measurements"]), _scores(header["scores"])
         classes, regions = _classes(header["classes"], shape_max[0]), _region.unpack(header.get("regions", []))
         return cls(tuple(masks), measured, scores, label_map, tuple(maps), classes, regions)
+
+
+def header_of(content: bytes | bytearray | memoryview) -> dict[str, Any]:
+    """The header of a container: nothing is unpacked, and nothing but its members is checked. Raises `BadFindings`."""
+    return unpack_header(MAGIC, memoryview(content).cast("B"), BadFindings, _KEYS, _REGIONS)[0]
 
 
 def announced_shapes(content: bytes | bytearray | memoryview) -> list[tuple[int, int, int]]:

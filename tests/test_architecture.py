@@ -46,6 +46,8 @@ TECHNOLOGY = {
     "torch": ("inference/*", "models/*"),
     "monai": ("inference/*", "models/*"),
     "openvino": ("inference/*", "models/*"),
+    "opentelemetry": ("*_otel.py",),
+    "prometheus_client": ("api/*",),
     "typer": ("bithive/cli.py", "api/commands/*"),
     "rich": ("bithive/cli.py", "api/commands/*"),
 }
@@ -190,9 +192,9 @@ LOADED = (
 @pytest.mark.parametrize(
     ("start", "heavy"),
     [
-        ("bithive.cli", {"torch", "monai", "openvino", "ray", "scipy", "highdicom", "fastapi"}),
+        ("bithive.cli", {"torch", "monai", "openvino", "ray", "scipy", "highdicom", "fastapi", "opentelemetry"}),
         ("api.app", {"torch", "monai", "openvino", "ray"}),
-        ("cluster.broker", {"torch", "monai", "fastapi", "pydicom"}),
+        ("cluster.broker", {"torch", "monai", "fastapi", "pydicom", "opentelemetry"}),
     ],
 )
 def test_what_a_start_does_not_pay_for(start, heavy):

@@ -64,8 +64,12 @@ def unlock(content: bytes, passphrase: bytes) -> dict[str, bytes]:
 
 
 def of_state(state: Path) -> dict[str, bytes]:
-    """The keys of a state folder by their path in it; a demonstration's secret is one of them."""
-    found = [path for path in (state / "keys").rglob("*") if path.is_file() and not path.name.startswith(".")]
+    """The keys of a state folder by their path in it; a demonstration's secret is one of them.
+
+    Not those whose purpose is to be destroyed (`cluster.duplicates.SightingKeys`): a copy would outlive them.
+    """
+    passing = (".", "seen-")
+    found = [path for path in (state / "keys").rglob("*") if path.is_file() and not path.name.startswith(passing)]
     found += [path for path in (state / "secret",) if path.is_file()]
     return {str(path.relative_to(state)): path.read_bytes() for path in sorted(found)}
 

@@ -14,14 +14,21 @@ from rich.table import Table
 from api.accounts import Accounts
 from api.accounts_sql import SqlAccountStore
 from api.auth import SCOPES
+from api.invites import Wanted, make_invite
 from api.sessions import enter_path
 from bithive.clock import SystemClock
 from bithive.database_sql import Database
+from bithive.errors import BadInput
 from bithive.ids import RandomIds
-from bithive.limits import LINK_LIFETIME_S
+from bithive.limits import INVITE_LIFETIME_S, LINK_LIFETIME_S
 from bithive.settings import Settings, load
+from cluster.register_sql import registrar
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Who may sign in: add, list, disable, link.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    help="Who may sign in: add, list, disable, link; invite, revoke-cell, revoke-node.",
+)
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 
 
@@ -54,9 +61,17 @@ def add(
 
 @app.command()
 def token(name: str) -> None:
-    """Replace the bearer token of an account and print the new one, this once."""
-    with opened(load()) as accounts:
-        typer.echo(accounts.token(accounts.named(name)))
+    """Replace the bearer token of an account and print the new one, this once.
+
+    A cell that joined without an invite may come with another key then: its next signed hello says which.
+    """
+    settings, clock = load(), SystemClock()
+    with opened(settings) as accounts:
+        account = accounts.named(name)
+        if account.role == "cell":
+            with registrar(settings, clock, RandomIds(clock)) as register:
+                register.release(account.cell or "")
+        typer.echo(accounts.token(account))
 
 
 @app.command("list")
@@ -75,6 +90,49 @@ def disable(name: str) -> None:
     """Void every credential of an account, for ever."""
     with opened(load()) as accounts:
         accounts.disable(name)
+
+
+@app.command()
+def invite(
+    cell: Annotated[str, typer.Option(help="Name of the cell's account; made if there is none.")],
+    institution: Annotated[
+        str | None, typer.Option(help="Whose own cell: ins_..., or `own` for this hub's; a contributor's has none.")
+    ] = None,
+    tier: Annotated[str | None, typer.Option(help="home, workstation, datacenter or hospital.")] = None,
+    residency: Annotated[str, typer.Option(help="Country, two letters (ISO 3166-1).")] = "",
+    data_class_max: Annotated[
+        str | None, typer.Option(help="P0 to P3; as much as the other options allow when absent.")
+    ] = None,
+    vetted: Annotated[bool, typer.Option("--vetted", help="The network has vetted its operator.")] = False,
+    operator: Annotated[str | None, typer.Option(help="Who is paid; the cell's name when absent.")] = None,
+    hub_url: Annotated[str | None, typer.Option(help="Address of this hub; as set when absent.")] = None,
+) -> None:
+    """Print one line with which a machine joins as a cell, once; earlier ones of that cell are void."""
+    settings = load()
+    wanted = Wanted(cell, institution, tier, residency, data_class_max, vetted, operator or cell)
+    with opened(settings) as accounts:
+        made = make_invite(settings, accounts, wanted, hub_url or public_url(settings))
+    typer.echo(made.line())
+    typer.echo(f"valid once, for {INVITE_LIFETIME_S / 86_400:.0f} days", err=True)
+
+
+@app.command()
+def revoke_cell(name: str) -> None:
+    """Refuse everything that a cell's key signs, from now on; only a new invite changes that."""
+    settings, clock = load(), SystemClock()
+    with opened(settings) as accounts, registrar(settings, clock, RandomIds(clock)) as register:
+        account = accounts.named(name)
+        if account.cell is None or account.role != "cell":
+            raise BadInput("the account is no cell's")
+        register.revoke_cell(account.cell)
+
+
+@app.command()
+def revoke_node(node: str) -> None:
+    """Refuse everything that the key of a node (nod_...) signs, from now on, and for ever."""
+    settings, clock = load(), SystemClock()
+    with registrar(settings, clock, RandomIds(clock)) as register:
+        register.revoke_node(node)
 
 
 @app.command()

@@ -13,15 +13,18 @@ from api.network.wire import CellDep, FencingDep, read_json, receive, send_file
 from cluster.attempt import AttemptState
 from cluster.errors import BadMessage
 from cluster.protocol import RECEIPT_HEADER, Heartbeat, decode_receipt, members, whole
+from cluster.stage_times import STAGES_HEADER
 
 router = APIRouter()
 
 
 @router.get("/attempts/{attempt_id}/payload")
-async def get_payload(attempt_id: str, services: ServicesDep, cell: CellDep, token: FencingDep) -> Response:
-    """The sealed payload."""
+async def get_payload(
+    attempt_id: str, request: Request, services: ServicesDep, cell: CellDep, token: FencingDep
+) -> Response:
+    """The sealed payload, or the rest of it that is asked for."""
     path = await run_in_threadpool(services.broker.payload, cell, attempt_id, token)
-    return await send_file(path)
+    return await send_file(request, path)
 
 
 @router.post("/attempts/{attempt_id}/heartbeat")
@@ -40,15 +43,19 @@ async def post_findings(
     cell: CellDep,
     token: FencingDep,
     encoded: Annotated[str, Header(alias=RECEIPT_HEADER)],
+    stages: Annotated[str, Header(alias=STAGES_HEADER)] = "",
 ) -> Response:
-    """Hand in sealed findings with their Receipt. Repeating it changes nothing."""
+    """Hand in sealed findings with their Receipt; the answer holds the counter-receipt. Repeating it changes nothing."""
     receipt, broker = decode_receipt(encoded), services.broker
     incoming = await run_in_threadpool(broker.receive_findings, cell, attempt_id, token, receipt)
     await receive(request, incoming)
     state = AttemptState.ACCEPTED
+    if stages:
+        services.traces.heard(attempt_id, stages)
     if incoming is not None:
         state = await run_in_threadpool(broker.accept, cell, attempt_id, token, receipt, incoming)
-    return JSONResponse({"state": str(state)})
+    counter = await run_in_threadpool(broker.counter_of, cell, attempt_id)
+    return JSONResponse({"state": str(state), "counter": counter.to_json() if counter is not None else None})
 
 
 @router.post("/attempts/{attempt_id}/failure", status_code=204)

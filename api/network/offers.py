@@ -49,7 +49,9 @@ async def acknowledge(offer_id: str, services: ServicesDep, institution: Institu
 
 
 @router.get("/attempts/{attempt_id}/findings")
-async def get_findings(attempt_id: str, services: ServicesDep, institution: InstitutionDep) -> Response:
+async def get_findings(
+    attempt_id: str, request: Request, services: ServicesDep, institution: InstitutionDep
+) -> Response:
     """The sealed findings of an accepted Attempt."""
     file = await run_in_threadpool(services.broker.findings, institution, attempt_id)
-    return await send_file(file.path, {PLAIN_SIZE_HEADER: str(file.plain_size_bytes)})
+    return await send_file(request, file.path, {PLAIN_SIZE_HEADER: str(file.plain_size_bytes)})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,27 +18,30 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Header, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Message
 
 from api.auth import Principal, require
+from api.network.signed import BodyCheck, cell, version_of
 from bithive.errors import BadInput, Forbidden, LimitExceeded
 from bithive.limits import JSON_BODY_BYTES_MAX, LONG_POLL_S_MAX, MIB
 from cluster.bell import Bell
 from cluster.errors import BadMessage, PayloadSizeDiffers, ProtocolUnsupported
-from cluster.protocol import TOKEN_HEADER, VERSION, VERSION_HEADER
+from cluster.protocol import TOKEN_HEADER, VERSION_HEADER, VERSIONS
 from cluster.spool import Incoming
 
 _WRITE_BYTES = 2 * MIB
 _READ_BYTES = 4 * MIB
+_RANGE = re.compile(r"bytes=([0-9]{1,15})-([0-9]{1,15})?")
 
 T = TypeVar("T")
 
 
-def speaks(version: Annotated[str | None, Header(alias=VERSION_HEADER)] = None) -> None:
-    """Refuse another version of the protocol, or none. Raises `ProtocolUnsupported`."""
-    if version != VERSION:
-        raise ProtocolUnsupported(f"send {VERSION_HEADER}: {VERSION}", protocol=VERSION)
+def speaks(request: Request, said: Annotated[str | None, Header(alias=VERSION_HEADER)] = None) -> None:
+    """Refuse another version of the protocol than the address is for, or none. Raises `ProtocolUnsupported`."""
+    version = version_of(request)
+    if said != version:
+        raise ProtocolUnsupported(f"send {VERSION_HEADER}: {version}", protocol=version, spoken=", ".join(VERSIONS))
 
 
 def institution(principal: Annotated[Principal, Depends(require("institution"))]) -> str:
@@ -45,13 +49,6 @@ def institution(principal: Annotated[Principal, Depends(require("institution"))]
     if principal.institution is None:
         raise Forbidden("the account belongs to no institution")
     return principal.institution
-
-
-def cell(principal: Annotated[Principal, Depends(require("cell"))]) -> str:
-    """Who asks, as a cell."""
-    if principal.cell is None:
-        raise Forbidden("the account belongs to no cell")
-    return principal.cell
 
 
 InstitutionDep = Annotated[str, Depends(institution)]
@@ -75,14 +72,18 @@ async def read_json(request: Request) -> Any:
     ------
     LimitExceeded
         Beyond `JSON_BODY_BYTES_MAX`, before it is read.
+    SignatureRefused
+        When the request is signed, and the body is another.
     BadInput
         When it is no JSON.
     """
-    body = bytearray()
+    body, check = bytearray(), BodyCheck(request)
     async for chunk in request.stream():
         body += chunk
+        check.feed(chunk)
         if len(body) > JSON_BODY_BYTES_MAX:
             raise LimitExceeded("a message is too long", size_bytes_max=JSON_BODY_BYTES_MAX)
+    check.finish()
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
@@ -94,16 +95,18 @@ async def receive(request: Request, incoming: Incoming | None) -> None:
     pieces: list[bytes] = []
     held = 0
     try:
+        check = BodyCheck(request)
         async for chunk in request.stream():
             if incoming is None or not chunk:
                 continue
             pieces.append(chunk)
             held += len(chunk)
             if held >= _WRITE_BYTES:
-                await run_in_threadpool(incoming.write, pieces)
+                await run_in_threadpool(_take, incoming, check, pieces)
                 pieces, held = [], 0
-        if incoming is not None and pieces:
-            await run_in_threadpool(incoming.write, pieces)
+        if incoming is not None:
+            await run_in_threadpool(_take, incoming, check, pieces)
+            check.finish()
     except ClientDisconnect:
         _discard(incoming)
         raise PayloadSizeDiffers("the body broke off") from None
@@ -112,23 +115,55 @@ async def receive(request: Request, incoming: Incoming | None) -> None:
         raise
 
 
+def _take(incoming: Incoming, check: BodyCheck, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        check.feed(piece)
+    if pieces:
+        incoming.write(pieces)
+
+
 def _discard(incoming: Incoming | None) -> None:
     if incoming is not None:
         incoming.discard()
 
 
-async def send_file(path: Path, headers: dict[str, str] | None = None) -> StreamingResponse:
-    """A file's content. It is opened now, so that deleting it meanwhile does no harm."""
+async def send_file(request: Request, path: Path, headers: dict[str, str] | None = None) -> Response:
+    """A file's content, or the rest of it that is asked for (RFC 9110 section 14): a broken download goes on.
+
+    It is opened now, so that deleting it meanwhile does no harm. Its entity tag is good for `If-Range`: another file
+    under the same name has another.
+    """
     file = await run_in_threadpool(path.open, "rb", buffering=0)
-    size_bytes = os.fstat(file.fileno()).st_size
+    status = os.fstat(file.fileno())
+    tag = f'"{status.st_size:x}-{status.st_mtime_ns:x}"'
+    common = {"Cache-Control": "no-store", "Accept-Ranges": "bytes", "ETag": tag, **(headers or {})}
+    first, end = _range(request, tag, status.st_size)
+    if first >= max(end, 1):
+        await run_in_threadpool(file.close)
+        return Response(status_code=416, headers={**common, "Content-Range": f"bytes */{status.st_size}"})
+    part = (first, end) != (0, status.st_size)
+    if part:
+        common["Content-Range"] = f"bytes {first}-{end - 1}/{status.st_size}"
 
     async def content() -> AsyncIterator[bytes]:
+        left = end - first
         with file:
-            while chunk := await run_in_threadpool(file.read, _READ_BYTES):
+            await run_in_threadpool(file.seek, first)
+            while left and (chunk := await run_in_threadpool(file.read, min(left, _READ_BYTES))):
+                left -= len(chunk)
                 yield chunk
 
-    headers = {"Content-Length": str(size_bytes), "Cache-Control": "no-store", **(headers or {})}
-    return StreamingResponse(content(), media_type="application/octet-stream", headers=headers)
+    common["Content-Length"] = str(end - first)
+    return StreamingResponse(content(), 206 if part else 200, media_type="application/octet-stream", headers=common)
+
+
+def _range(request: Request, tag: str, size_bytes: int) -> tuple[int, int]:
+    """Where to begin and end. The whole, where nothing or something else than one range from a byte on is asked for."""
+    found = _RANGE.fullmatch(request.headers.get("range", ""))
+    if found is None or request.headers.get("if-range", tag) != tag:
+        return 0, size_bytes
+    first, last = int(found.group(1)), found.group(2)
+    return first, min(int(last) + 1, size_bytes) if last else size_bytes
 
 
 def wait_s(value: Any) -> float:

@@ -20,7 +20,7 @@ from api.problems import BY_STATUS
 from bithive.errors import BitHiveError, Unauthenticated
 from bithive.log import get
 
-MACHINES = ("/dicomweb", "/network/", "/api/", "/health", "/session")
+MACHINES = ("/dicomweb", "/network/v", "/api/", "/health", "/session")
 """Addresses that are read by programs: their errors stay problem documents."""
 
 WORDS: dict[int, tuple[str, str]] = {

@@ -28,6 +28,7 @@ ACCOUNTS: dict[str, str] = {
     "receivable": "Owed",
     "clearing": "Clearing",
     "payable": "Shares of charges",
+    "expense": "Own expenses",
     "revenue": "Revenue",
     "work-issue": "Work measured",
     "work": "Work not yet paid",

@@ -1,4 +1,4 @@
-"""Every page: `common` for any role, `ledger` for the network side, `router` for the clinical side."""
+"""Every page: `common` for any role, `ledger` and `network` for the network side, `router` for the clinical side."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from api.pages import (
     ledger_overview,
     ledger_statement,
     ledger_verifier,
+    network_node,
+    network_overview,
     session,
     static_files,
     studies,
@@ -27,6 +29,10 @@ for part in (static_files, session, about):
 ledger = APIRouter()
 for part in (ledger_verifier, ledger_statement, ledger_overview):
     ledger.include_router(part.router)
+
+network = APIRouter()
+for part in (network_overview, network_node):
+    network.include_router(part.router)
 
 router = APIRouter()
 for part in (studies, uploading, viewing, key_images, judging, downloads, access):

@@ -112,6 +112,8 @@ def _begin(principal: Principal | None) -> str:
         return "/studies"
     if "access:read" in principal.scopes:
         return "/access-log"
+    if "nodes:own" in principal.scopes and principal.cell is not None:
+        return "/network"
     return "/ledger/statements/own" if "ledger:own" in principal.scopes else "/about"
 
 

@@ -16,7 +16,9 @@ from bithive.keys import SigningKey, keyed_digest
 from bithive.offer import DataClass, Offer, OfferKeys, Urgency
 from bithive.receipt import Receipt
 from cluster.broker import Broker, Durations
+from cluster.download import Download
 from cluster.protocol import Grant, Heartbeat, Hello, NodeGreeting, Welcome
+from cluster.protocol_lease import Pulse, Renewed, WorkRequest
 from cluster.spool import Spool
 from cluster.store import MemoryStore
 from cluster.work import Progress, Warm
@@ -135,13 +137,22 @@ class DirectNetwork:
         assert cell == self.cell
         return self.broker.lease(cell, tuple(warm))
 
-    def payload(self, grant: Grant, take: Callable[[bytes], None]) -> None:
-        take(self.broker.payload(self.cell, grant.attempt_id, grant.fencing_token).read_bytes())
+    def work(self, request: WorkRequest) -> tuple[Grant, ...]:
+        turn = self.broker.stand(self.cell, request.nodes, anew=True, serial=request.serial)
+        return self.broker.work(request, turn) or ()
+
+    def pulse(self, pulse: Pulse) -> Renewed:
+        return self.broker.pulse(self.cell, pulse)
+
+    def payload(self, grant: Grant, download: Download) -> None:
+        sealed = self.broker.payload(self.cell, grant.attempt_id, grant.fencing_token).read_bytes()
+        download.begin(download.received_bytes, "")
+        download.take(sealed[download.received_bytes :])
 
     def heartbeat(self, attempt_id: str, beat: Heartbeat) -> int:
         return self.broker.heartbeat(self.cell, attempt_id, beat)
 
-    def findings(self, grant: Grant, receipt: Receipt, sealed: bytes) -> None:
+    def findings(self, grant: Grant, receipt: Receipt, sealed: bytes, stages: str = "") -> None:
         incoming = self.broker.receive_findings(self.cell, grant.attempt_id, grant.fencing_token, receipt)
         if incoming is not None:
             incoming.write([sealed])
@@ -212,6 +223,8 @@ class HandCell:
             cpu_ms=1,
             gpu_ms=0,
             peak_memory_bytes=1 << 20,
+            sealed_input_bytes=sealed_size_bytes(len(payload)),
+            sealed_output_bytes=sealed_size_bytes(len(findings)),
         )
         receipt = replace(receipt, **changes)
         return replace(receipt, signature=key.sign(receipt.signed_bytes()))

@@ -21,6 +21,7 @@ from bithive.clock import Clock, SystemClock
 from bithive.ids import Ids, RandomIds
 from bithive.settings import Settings
 from cluster.broker import Broker, Durations
+from cluster.network_traces import NetworkTraces
 from cluster.spool import Spool
 from cluster.store import MemoryStore
 
@@ -66,11 +67,18 @@ def network_hub(
         tokens = {account.name: accounts.token(account) for account in accounts.all()}
     institution = accounts.institution()
     cells = {account.name: account.cell for account in accounts.all() if account.cell}
+    traces = NetworkTraces(clock)
+    broker.watchers.append(traces)
     app = FastAPI()
     problems.install(app)
     app.include_router(router)
     app.state.services = SimpleNamespace(
-        settings=Settings(state=folder), clock=clock, ids=ids, accounts=accounts, broker=broker
+        settings=Settings(state=folder),
+        clock=clock,
+        ids=ids,
+        accounts=accounts,
+        broker=broker,
+        traces=traces,
     )
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

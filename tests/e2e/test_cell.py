@@ -6,16 +6,21 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from bithive.clock import SystemClock
 from bithive.envelope import open_all
 from cluster.broker import Durations
+from cluster.listeners import standing
 from inference.findings import Findings
 from models.catalog import Catalog
 from tests.common.cell import NO_DICOM, CellProcess, end_agents, local_cell, ray_cell
 from tests.common.hub import MODEL_STORE, ROOT
+from tests.common.namespaces import net_of, reachable
 from tests.common.network import Made, make_offer, put_offer
 from tests.common.network_server import Hub, network_hub
+from tests.common.searching import holding, marked, places
 from tests.common.servers import free_port, wait_until
 
 SHORT = Durations(lease_s=1.5, heartbeat_s=0.3, retry_pause_s=0.05)
@@ -154,10 +159,15 @@ assert not {"pydicom", "highdicom", "pynetdicom"} & {name.partition(".")[0] for 
 """
 
 
+MARK: list[bytes] = []
+
+
 def real_head(hub: Hub) -> Made:
     from tests.common.head import head_volume
 
-    bundle, image = Catalog(MODEL_STORE).bundle("intracranial_t1"), head_volume()
+    bundle = Catalog(MODEL_STORE).bundle("intracranial_t1")
+    image, mark = marked(head_volume(), 7)
+    MARK[:] = [mark]
     return offer(
         hub,
         image=image,
@@ -180,20 +190,38 @@ def check_volume(hub: Hub, made: Made) -> None:
     assert volume_ml == pytest.approx(1394, rel=0.01), "what deepbet's own command measures"
 
 
+def check_wall_of(cell: CellProcess) -> None:
+    """Ray listens, in a namespace in which nobody else is; only the dialler stands outside it."""
+    tables = {process.pid: standing(net_of(process.pid)) for process in cell.family()}
+    outside = [pid for pid, found in tables.items() if found.interfaces != ("lo",)]
+    assert ["cluster.dialler" in psutil.Process(pid).cmdline() for pid in outside] == [True]
+    within = tables[cell.process.pid]
+    places = [(str(listener.address), listener.port) for listener in within.listeners if listener.protocol == "tcp"]
+    assert len(places) > 5, "Ray listens"
+    for host in ("127.0.0.1", "::1"):
+        assert reachable([(host, port) for _, port in places]) == []
+
+
 @pytest.mark.heavy
-def test_a_cell_with_ray_completes_is_killed_completes_again_and_dies_with_ray(hub: Hub, start: Start) -> None:
+def test_a_cell_with_ray_completes_is_killed_completes_again_and_outlives_its_gcs(
+    hub: Hub, start: Start, tmp_path: Path
+) -> None:
+    began_s = SystemClock().now_ms() / 1000 - 1
     cell = start(ray_cell())
     first = real_head(hub)
     cell.wait_for("cell.connected", 240)
     wait_accepted(hub, first, 60)
     check_volume(hub, first)
+    check_wall_of(cell)
     assert {"downloading", "loading", "preparing", "locating", "segmenting", "measuring"} >= set(stages(hub, first)) - {
         "",
         "sealing",
     }
     killed = real_head(hub)
     wait_until(lambda: "locating" in stages(hub, killed) or "segmenting" in stages(hub, killed), 60)
+    assert holding(MARK, places(tmp_path, since_s=began_s)) == [], "an image lies in the open while it is worked on"
     cell.kill()
+    assert holding(MARK, places(tmp_path, since_s=began_s)) == [], "a killed cell leaves an image behind"
     again = start(ray_cell())
     wait_accepted(hub, killed, 240)
     check_volume(hub, killed)
@@ -202,5 +230,9 @@ def test_a_cell_with_ray_completes_is_killed_completes_again_and_dies_with_ray(h
     assert len(booked) == 2
     family = again.family()
     next(process for process in family if process.name().startswith("gcs_server")).kill()
-    assert again.process.wait(60) != 0
+    after = real_head(hub)
+    wait_accepted(hub, after, 120)
+    check_volume(hub, after)
+    assert again.events().count("ray.gcs_died") == 1
+    assert again.stop() == 0
     end_agents(family[1:], timeout_s=20)

@@ -15,6 +15,8 @@ from bithive.offer import DataClass, Urgency
 from bithive.receipt import Receipt
 from cluster.broker import Broker, Durations
 from cluster.cell_store import MemoryCellStore
+from cluster.chain import verify_chain
+from cluster.counter import CounterReceipt
 from cluster.errors import LeaseLost, ReceiptRefused
 from cluster.failures import FAILURES
 from cluster.filters import why_not
@@ -75,7 +77,13 @@ class World:
         """The hub is killed and started again on what it had stored."""
         old = self.broker
         broker = Broker(
-            old.store, self.stage.clock, self.stage.ids, Spool(self.folder), cells=old.cells, durations=old.durations
+            old.store,
+            self.stage.clock,
+            self.stage.ids,
+            Spool(self.folder),
+            cells=old.cells,
+            durations=old.durations,
+            network_key=old.network_key,
         )
         broker.recover()
         for cell in self.cells:
@@ -129,7 +137,8 @@ def fail(world: World, cell: HandCell, grant: Grant) -> None:
 
 
 def withdraw(world: World, cell: HandCell, grant: Grant) -> None:
-    world.broker.withdraw(grant.offer.institution, grant.offer.offer_id)
+    made = world.made[grant.offer.offer_id].offer
+    world.broker.withdraw(made.institution, made.offer_id)
     world.withdrawn.add(grant.offer.offer_id)
     with pytest.raises(LeaseLost):
         cell.beat(grant)
@@ -188,6 +197,16 @@ def finished(world: World) -> bool:
     return all(world.broker.store.unfinished(institution) == 0 for institution in world.institutions)
 
 
+def chains_of(world: World, cell: HandCell) -> list[CounterReceipt]:
+    """Every counter-receipt of a cell and its node; each chain verified."""
+    key, said = world.broker.network_key.public_hex, []
+    for subject in (cell.cell, cell.node):
+        chain = world.broker.counters(cell.cell, subject, limit=1_000)
+        assert verify_chain(chain, key).holds
+        said += chain
+    return said
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_every_offer_ends_once(seed: int, tmp_path: Path) -> None:
     world = simulate(seed, tmp_path, offers=120)
@@ -213,6 +232,7 @@ def test_every_offer_ends_once(seed: int, tmp_path: Path) -> None:
                     ends[notice.offer_id] += 1
     assert ends == dict.fromkeys(world.made, 1)
     booked = Counter(event.topic for event in store.outbox.waiting(10_000))
+    caught = booked.pop("node.caught", 0)
     accepted = sum(state is OfferState.ACCEPTED for state in states.values())
     assert booked == {
         "offer.opened": len(world.made),
@@ -220,6 +240,12 @@ def test_every_offer_ends_once(seed: int, tmp_path: Path) -> None:
         "offer.closed": len(world.made) - accepted,
     }
     assert accepted > len(world.made) // 3
+    said = [counter for cell in world.cells for counter in chains_of(world, cell)]
+    assert sum(counter.accepted for counter in said) == accepted
+    replays = Counter(counter.node for counter in said if counter.verdict == "receipt-replayed")
+    assert caught == sum(max(0, count - 2) for count in replays.values()), (
+        "the third replay of a node, and each after it"
+    )
     files = {path.name.partition(".")[2].rpartition(".")[2] for path in tmp_path.iterdir()}
     assert files == {"payload", "findings"} or not accepted
     assert len(list(tmp_path.iterdir())) == 2 * accepted

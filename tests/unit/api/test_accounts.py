@@ -30,6 +30,17 @@ def test_what_an_account_belongs_to(accounts):
     assert other.institution == "ins_" + "0" * 26
 
 
+def test_a_contributor_is_one_of_a_cell(accounts):
+    cell = accounts.add("rack", "cell").cell
+    contributor = accounts.ensure("rack.contributor", "contributor", cell=cell)
+    assert (contributor.cell, contributor.institution) == (cell, None)
+    for wrong in (None, "", "cel_1", "ins_" + "0" * 26):
+        with pytest.raises(BadInput):
+            accounts.add("x", "contributor", cell=wrong)
+    with pytest.raises(BadInput):
+        accounts.add("x", "auditor", cell=cell)
+
+
 def test_ensure_and_named(accounts):
     first = accounts.ensure("local-cell", "cell")
     assert accounts.ensure("local-cell", "cell") == first

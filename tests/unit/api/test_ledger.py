@@ -11,10 +11,17 @@ import pytest
 from starlette.testclient import TestClient
 
 from api import ledger as ledger_routes
-from api.ledger_access import touches
+from api.ledger_access import own_party, touches, visible_party
 from api.ledger_desk import LedgerDesk
 from bithive.keys import SigningKey
+from bithive.offer import DataClass
+from cluster.broker import Broker
+from cluster.data_classes import Terms
+from cluster.protocol import Hello, NodeGreeting
+from cluster.spool import Spool
+from cluster.store import MemoryStore
 from economy.entry import Account, Entry, move
+from economy.errors import PartyUnknown
 from economy.notes import Algorithm, VerifierKey, cosignature_line, parse_note
 from economy.seal import make_seal
 from economy.verify import verify_checkpoint, verify_proof
@@ -337,3 +344,23 @@ def test_no_proof_names_anybody(charged, caller):
         assert "1.2.3" not in text
         assert "Grünwald" not in text
         assert all(len(b64decode(step)) == 32 for step in json.loads(text)["path"])
+
+
+def test_a_contributor_sees_its_operators_party_by_its_invite_alone(house, tmp_path):
+    """What the cell calls itself in a hello opens nothing."""
+    broker = Broker(MemoryStore(), house.clock, house.services.ids, Spool(tmp_path / "spool"))
+    services = replace(house.services, broker=broker)
+    cell = house.accounts.add("rack", "cell").cell
+    contributor = house.accounts.ensure("rack.contributor", "contributor", cell=cell)
+    principal = house.accounts.by_token(house.accounts.token(contributor))
+    party = house.economy.parties.of("operator", "racks inc")
+    node = NodeGreeting("b" * 64, 1, 1, 0, {})
+    broker.hello(cell, None, Hello("a" * 64, "racks inc", DataClass.P0, (node,), ()))
+    assert own_party(services, principal) is None
+    secret, _ = broker.registrar.invite(cell, "rack", Terms(), "racks inc")
+    broker.registrar.admit(secret, "a" * 64)
+    assert own_party(services, principal) == party
+    assert visible_party(services, principal, "own") == party
+    with pytest.raises(PartyUnknown):
+        visible_party(services, principal, house.economy.parties.of("operator", "another"))
+    assert own_party(services, replace(principal, cell="cel_" + "0" * 26)) is None

@@ -122,3 +122,34 @@ def test_keys_round_trip_and_never_show():
 def test_what_is_no_pair_of_keys(value):
     with pytest.raises(BadOffer):
         OfferKeys.from_json(value)
+
+
+TRACE = "00-" + "5e" * 16 + "-" + "0a" * 8 + "-01"
+
+
+def test_a_trace_is_carried_and_left_out_where_there_is_none():
+    traced = Offer.from_json({**MEMBERS, "traceparent": TRACE})
+    assert traced.to_json()["traceparent"] == TRACE
+    assert traced.untraced == Offer.from_json(MEMBERS)
+    assert "traceparent" not in traced.untraced.to_json()
+    assert Offer.from_json(MEMBERS).untraced is not traced
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        TRACE.upper(),
+        TRACE + " ",
+        TRACE[:-2] + "02",
+        "01" + TRACE[2:],
+        "00-" + "0" * 32 + TRACE[35:],
+        TRACE[:36] + "0" * 16 + "-01",
+        "DOE^JANE",
+        1,
+        None,
+    ],
+)
+def test_what_is_no_trace_is_refused(text):
+    with pytest.raises(BadOffer):
+        Offer.from_json({**MEMBERS, "traceparent": text})

@@ -88,3 +88,46 @@ def test_two_writers_of_one_event(outbox):
         thread.join()
     assert failures == []
     assert sorted(event.key for event in box.waiting()) == sorted(map(str, range(10)))
+
+
+def test_no_event_appears_behind_one_that_was_taken(outbox):
+    """A transaction that began first and commits last: whoever reads in between must not see the later one alone."""
+    events, database = outbox
+    begun, second = threading.Event(), []
+
+    def late():
+        begun.wait(10)
+        with database.write() as connection:
+            events.append(connection, Event("a.b", "second", {}))
+        second.append(True)
+
+    thread = threading.Thread(target=late)
+    thread.start()
+    with database.write() as connection:
+        events.append(connection, Event("a.b", "first", {}))
+        begun.set()
+        thread.join(0.3)
+        assert second == []
+    thread.join(10)
+    assert [event.key for event in events.waiting()] == ["first", "second"]
+
+
+def test_readers_see_places_in_order_whoever_commits_first(outbox):
+    events, database = outbox
+
+    def write(name):
+        for number in range(15):
+            with database.write() as connection:
+                events.append(connection, Event("a.b", f"{name}-{number}", {}))
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    taken = []
+    while len(taken) < 60:
+        for event in events.waiting():
+            events.taken(event.seq)
+            taken.append(event.seq)
+    for thread in threads:
+        thread.join()
+    assert taken == sorted(taken)

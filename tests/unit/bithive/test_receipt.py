@@ -7,7 +7,7 @@ import pytest
 from bithive.canonical import canonical
 from bithive.errors import BadSignature
 from bithive.keys import SigningKey
-from bithive.receipt import BadReceipt, Method, Receipt
+from bithive.receipt import INSIDE, BadReceipt, Method, Receipt
 
 KEY = SigningKey(bytes(32))
 _VALUES = {"str": "text", "int": 7, "bool": True}
@@ -48,34 +48,62 @@ def test_the_method_is_what_can_change_the_numbers():
         assert replace(SIGNED, **{name: other(getattr(SIGNED, name))}).method == SIGNED.method
 
 
-def version_1():
-    """What a node signed before it told TF32 and bfloat16, as it was stored."""
-    members = {name: value for name, value in UNSIGNED.to_json().items() if name not in ("tf32", "bf16", "signature")}
-    signed = b"bithive.receipt.v1\x00" + canonical(members)
+SINCE_2 = ("tf32", "bf16")
+SINCE_3 = ("gpu", "gpu_memory_bytes", "sealed_input_bytes", "sealed_output_bytes", "meter")
+ABSENT = {1: SINCE_2 + SINCE_3, 2: SINCE_3}
+
+
+def before(version):
+    """What a node signed when that version was today's, as it was stored, and the name that it has for ever."""
+    absent = {*ABSENT[version], "signature"}
+    members = {name: value for name, value in UNSIGNED.to_json().items() if name not in absent}
+    signed = b"bithive.receipt.v%d\x00" % version + canonical(members)
     return {**members, "signature": KEY.sign(signed)}, hashlib.sha256(signed).hexdigest()
 
 
-def test_a_row_of_version_1_keeps_its_signature_and_its_name():
-    row, name = version_1()
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_row_from_before_keeps_its_signature_and_its_name(version):
+    row, name = before(version)
     read = Receipt.from_stored(json.loads(json.dumps(row)))
     read.check_signature()
-    assert read.digest == name
+    assert (read.version, read.digest) == (version, name)
     assert read.to_json() == row
     assert Receipt.from_stored(read.to_json()) == read
-    assert (read.tf32, read.bf16) == (False, False)
+    assert (read.gpu, read.gpu_memory_bytes, read.sealed_input_bytes, read.meter) == ("", 0, 0, INSIDE)
+    assert (read.tf32, read.bf16) == ((True, True) if version == 2 else (False, False))
     with pytest.raises(BadSignature):
         replace(read, wall_ms=8).check_signature()
 
 
-def test_over_the_network_version_1_is_no_receipt():
-    row, _ = version_1()
+def test_what_a_node_signed_before_is_read_byte_for_byte():
+    """Rows as the releases before this one wrote them: fixed here, so that no later change can move them."""
+    digests = {
+        1: "c0d85da9b93352bf",
+        2: "51333ed3cf58ceb4",
+    }
+    assert {version: before(version)[1][:16] for version in (1, 2)} == digests
+
+
+def test_over_the_network_a_cell_of_the_last_release_is_understood():
+    row, name = before(2)
+    read = Receipt.from_wire(row)
+    read.check_signature()
+    assert read.digest == name
+    assert Receipt.from_wire(SIGNED.to_json()) == SIGNED
     with pytest.raises(BadReceipt):
         Receipt.from_json(row)
 
 
+def test_over_the_network_version_1_is_no_receipt():
+    row, _ = before(1)
+    for read in (Receipt.from_json, Receipt.from_wire):
+        with pytest.raises(BadReceipt):
+            read(row)
+
+
 def test_a_row_of_today_is_read_as_it_is():
     assert Receipt.from_stored(SIGNED.to_json()) == SIGNED
-    for name in ("tf32", "bf16"):
+    for name in SINCE_2 + SINCE_3:
         with pytest.raises(BadReceipt):
             Receipt.from_stored({key: value for key, value in SIGNED.to_json().items() if key != name})
 
@@ -86,11 +114,13 @@ def test_a_row_that_is_no_receipt(value):
         Receipt.from_stored(value)
 
 
-def test_version_1_cannot_be_passed_off_as_today_nor_the_other_way():
-    row, _ = version_1()
+@pytest.mark.parametrize("version", [1, 2])
+def test_no_version_passes_for_another(version):
+    row, _ = before(version)
+    told = {name: UNSIGNED.to_json()[name] for name in ABSENT[version]}
     with pytest.raises(BadSignature):
-        Receipt.from_json({**row, "tf32": False, "bf16": False}).check_signature()
-    cut = {key: value for key, value in SIGNED.to_json().items() if key not in ("tf32", "bf16")}
+        Receipt.from_json({**row, **told}).check_signature()
+    cut = {key: value for key, value in SIGNED.to_json().items() if key not in ABSENT[version]}
     with pytest.raises(BadSignature):
         Receipt.from_stored(cut).check_signature()
 
@@ -104,7 +134,7 @@ def test_another_nodes_key_does_not_hold():
 
 
 def test_a_signature_for_something_else_does_not_hold():
-    members = UNSIGNED.signed_bytes().removeprefix(b"bithive.receipt.v2\x00")
+    members = UNSIGNED.signed_bytes().removeprefix(b"bithive.receipt.v3\x00")
     with pytest.raises(BadSignature):
         replace(UNSIGNED, signature=KEY.sign(members)).check_signature()
 

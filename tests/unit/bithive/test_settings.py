@@ -157,3 +157,16 @@ def test_what_is_no_witness_is_refused(monkeypatch, value):
     monkeypatch.setenv("BITHIVE_NETWORK__WITNESSES", value)
     with pytest.raises(BadSettings):
         load()
+
+
+@pytest.mark.parametrize("value", ["collector:4318", "ftp://x/", "http://user:secret@host/v1/traces", "http://", "x y"])
+def test_a_collector_has_a_plain_address(monkeypatch, value):
+    monkeypatch.setenv("BITHIVE_TRACING__ENDPOINT", value)
+    with pytest.raises(BadSettings):
+        load()
+
+
+@pytest.mark.parametrize("value", ["http://127.0.0.1:4318/v1/traces", "https://collector.example", ""])
+def test_traces_go_to_one_address_or_nowhere(monkeypatch, value):
+    monkeypatch.setenv("BITHIVE_TRACING__ENDPOINT", value)
+    assert load().tracing.endpoint == (value or None)

@@ -1,7 +1,7 @@
 """The agent with a runner in its own process, against the real broker."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,13 @@ from bithive.errors import Refused
 from bithive.ids import RandomIds
 from bithive.keys import SigningKey, keyed_digest
 from bithive.offer import DataClass
+from bithive.receipt import Receipt
 from cluster.agent import Agent, Identity
 from cluster.broker import Broker, Durations
+from cluster.download import Download
 from cluster.errors import NetworkUnreachable, RunnerDied
-from cluster.protocol import Grant, Heartbeat, Hello, NodeGreeting
+from cluster.protocol import Grant, Hello, NodeGreeting
+from cluster.protocol_lease import Pulse, Renewed, WorkRequest
 from cluster.runner import LocalRunner
 from cluster.spool import Spool, payload_name
 from cluster.store import MemoryStore
@@ -191,7 +194,9 @@ def test_the_agent_too_refuses_what_it_cannot_hold(stage: Stage) -> None:
     stage.agent().greet()
     stage.runner = LocalRunner([warm()], KEY, stage.clock, memory_bytes=(1 << 30) - 1)
     agent = stage.agent()
-    agent._welcome, agent._told = stage.network.hello(hello(1 << 30)), frozenset({SHA256})
+    nodes = tuple(stage.runner.nodes())
+    agent._welcome, agent._told = stage.network.hello(hello(1 << 30)), (frozenset({SHA256}), nodes)
+    agent._slots.know(agent._welcome.nodes, nodes)
     assert agent.tick()
     assert ("attempt.failed", "memory-too-small") in stage.told()
     assert not any(topic == "attempt.progressed" for topic, _ in stage.told())
@@ -258,19 +263,19 @@ class Waiting(DirectNetwork):
         super().__init__(broker, cell, institution)
         self.waits, self.may_go = threading.Event(), threading.Event()
 
-    def lease(self, cell: str, warm: Iterable[str], wait_s: float) -> Grant | None:
+    def work(self, request: WorkRequest) -> tuple[Grant, ...]:
         self.waits.set()
         self.may_go.wait(5)
-        return None
+        return ()
 
 
 def test_what_is_warm_is_told_with_each_request(stage: Stage) -> None:
     asked: list[list[str]] = []
 
     class Listening(DirectNetwork):
-        def lease(self, cell: str, warm: Iterable[str], wait_s: float) -> Grant | None:
-            asked.append(list(warm))
-            return super().lease(cell, warm, wait_s)
+        def work(self, request: WorkRequest) -> tuple[Grant, ...]:
+            asked.extend(list(node.warm) for node in request.nodes)
+            return super().work(request)
 
     stage.network = Listening(stage.broker, stage.network.cell, stage.institution)
     runner = stage.runner = Changing(stage.runner)  # type: ignore[assignment]
@@ -308,21 +313,21 @@ class Flaky(DirectNetwork):
         if self.count % 2:
             raise NetworkUnreachable
 
-    def payload(self, grant: Grant, take: Callable[[bytes], None]) -> None:
+    def payload(self, grant: Grant, download: Download) -> None:
         self._flicker()
-        super().payload(grant, take)
+        super().payload(grant, download)
 
-    def heartbeat(self, attempt_id: str, beat: Heartbeat) -> int:
+    def pulse(self, pulse: Pulse) -> Renewed:
         self._flicker()
-        return super().heartbeat(attempt_id, beat)
+        return super().pulse(pulse)
 
-    def findings(self, grant: Grant, receipt: object, sealed: bytes) -> None:
-        super().findings(grant, receipt, sealed)  # type: ignore[arg-type]
+    def findings(self, grant: Grant, receipt: Receipt, sealed: bytes, stages: str = "") -> None:
+        super().findings(grant, receipt, sealed, stages)
         self._flicker()
 
-    def lease(self, cell: str, warm: Iterable[str], wait_s: float) -> Grant | None:
+    def work(self, request: WorkRequest) -> tuple[Grant, ...]:
         self._flicker()
-        return super().lease(cell, warm, wait_s)
+        return super().work(request)
 
 
 def test_a_network_that_comes_and_goes_loses_nothing(stage: Stage) -> None:

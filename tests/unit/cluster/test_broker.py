@@ -4,12 +4,18 @@ from pathlib import Path
 
 import pytest
 
+from bithive.clock import ManualClock
+from bithive.ids import SeededIds
+from bithive.settings import Settings
 from cluster.broker import Durations
 from cluster.errors import (
     FindingsAbsent,
 )
+from cluster.network_sql import open_broker
 from cluster.offers import OfferState
+from cluster.protocol_node import NodeStanding, NodeState
 from cluster.store import MemoryStore
+from economy.events import NodeOnline
 from tests.common.network import Made, Scene, scene
 
 
@@ -76,3 +82,36 @@ def test_durations_are_parameters(tmp_path: Path) -> None:
     assert state_of(stage, made) is OfferState.EXHAUSTED
     assert stage.cell.greet().lease_s == 1.0
     assert isinstance(stage.broker.store, MemoryStore)
+
+
+def test_an_hour_of_polls_is_told_to_the_ledger(tmp_path: Path) -> None:
+    """A cell that asks for work is there; what was declared and kept leaves as an event that the economy reads."""
+    stage = scene(tmp_path)
+    start_ms = stage.clock.now_ms()
+    while stage.clock.now_ms() < start_ms + 7_400_000:
+        stage.broker.stand(stage.cell.cell, [NodeStanding(stage.cell.node, NodeState.UP, 1)])
+        stage.clock.advance_s(20)
+        stage.broker.expire()
+    told = [
+        NodeOnline.read(event.body) for event in stage.broker.store.outbox.waiting() if event.topic == "node.online"
+    ]
+    assert [(event.node, event.operator, event.kept_ms == event.declared_ms) for event in told] == [
+        (stage.cell.node, "operator", True)
+    ] * len(told)
+    assert told[-1].declared_ms == 3_600_000
+    stage.broker.close()
+
+
+def test_a_hub_keeps_its_key_and_the_order_of_what_it_says(tmp_path: Path) -> None:
+    """Opened again on its own folder, the network side signs with the key that nodes have noted."""
+    settings = Settings(mode="demo", state=tmp_path)
+    keys = set()
+    for _ in range(2):
+        broker = open_broker(settings, ManualClock(), SeededIds(1, ManualClock()))
+        broker.expire()
+        keys.add(broker.network_key.public_hex)
+        broker.close()
+    assert len(keys) == 1
+    private = [path for path in (tmp_path / "keys").iterdir() if path.name == "network.key" or "seen-" in path.name]
+    assert len(private) == 2
+    assert {path.stat().st_mode & 0o777 for path in private} == {0o600}

@@ -150,7 +150,7 @@ def test_a_refused_receipt_after_the_lease_is_lost(stage: Scene) -> None:
     stage.clock.advance_s(15)
     with pytest.raises(LeaseLost):
         stage.cell.finish(grant, made.payload, work_units=10**6)
-    assert stage.broker.cells.strikes(stage.cell.cell) == []
+    assert [strike.code for strike in stage.broker.cells.strikes(stage.cell.cell)] == ["lease-lost"]
 
 
 def test_a_signature_covers_everything(stage: Scene) -> None:

@@ -168,7 +168,18 @@ def test_data_classes_decide(stage: Scene) -> None:
     public = stage.offer(data_class=DataClass.P0)
     grant = stage.broker.lease(other.cell)
     assert grant is not None
-    assert grant.offer == public.offer
+    assert grant.offer != public.offer
+    assert replace(grant.offer, institution=public.offer.institution) == public.offer
+
+
+def test_a_stranger_is_not_told_whose_it_is(stage: Scene) -> None:
+    stranger = HandCell(stage.broker, stage.ids, None, seed=9)
+    made = [stage.offer(data_class=DataClass.P0) for _ in range(3)]
+    grants = [stage.broker.lease(stranger.cell) for _ in range(2)]
+    told = {grant.offer.institution for grant in grants if grant is not None}
+    assert len(told) == 2
+    assert stage.institution not in told
+    assert stage.cell.lease().offer in [item.offer for item in made]
 
 
 def test_a_bundle_goes_only_where_it_is_loaded(stage: Scene) -> None:

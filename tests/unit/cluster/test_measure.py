@@ -1,7 +1,10 @@
 """What the machine has, and what work takes."""
 
 import gc
+import subprocess
+import sys
 import threading
+from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 
 from bithive.clock import SystemClock
 from cluster import measure
-from cluster.measure import Meter
+from cluster.measure import Meter, OutsideMeter, Watched
 
 
 def test_time_and_memory_are_measured() -> None:
@@ -127,3 +130,80 @@ def test_gpus_are_counted() -> None:
     if measure.gpus() == 0:
         pytest.skip("no GPU")
     assert measure.gpus() >= 1
+
+
+WORK = """
+import sys
+held = bytearray(b"x" * (64 << 20))
+print("ready", flush=True)
+for line in sys.stdin:
+    if line.strip() == "threads":
+        import threading
+        held = [threading.Thread(target=lambda: sum(range(4_000_000))) for _ in range(2)]
+        [thread.start() for thread in held], [thread.join() for thread in held]
+    else:
+        more = bytearray(b"x" * (128 << 20))
+        del more
+    print("done", flush=True)
+"""
+
+
+@pytest.fixture
+def other() -> Generator[subprocess.Popen[str]]:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", WORK], **pipes) as process:
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+def told(process: subprocess.Popen[str], word: str) -> None:
+    process.stdin.write(word + "\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "done\n"
+
+
+def test_another_process_is_measured_from_outside(other: subprocess.Popen[str]) -> None:
+    watched = Watched(other.pid)
+    meter = OutsideMeter(watched, SystemClock())
+    told(other, "memory")
+    first = meter.read(on_gpu=False)
+    assert 190 << 20 <= first.peak_memory_bytes < 400 << 20
+    meter = OutsideMeter(watched, SystemClock())
+    told(other, "threads")
+    second = meter.read(on_gpu=False)
+    assert second.peak_memory_bytes < 150 << 20, "the peak is of this Attempt alone"
+    assert 20 <= second.cpu_ms <= second.wall_ms * 2 + 20, "threads that have ended count"
+    assert (second.gpu_ms, second.gpu_name) == (0, "")
+    assert meter.read(on_gpu=True).gpu_ms >= second.wall_ms
+    assert watched.held()[1] >= 1
+    watched.close()
+
+
+class Used:
+    def read(self, wall_ms: int) -> tuple[str, int, int]:
+        return ("NVIDIA A", wall_ms // 2, 7)
+
+
+def test_a_graphics_processor_is_asked_only_when_it_was_used(other: subprocess.Popen[str]) -> None:
+    watched = Watched(other.pid)
+    meter = OutsideMeter(watched, SystemClock(), Used())
+    told(other, "memory")
+    measured = meter.read(on_gpu=True)
+    assert (measured.gpu_name, measured.gpu_memory_bytes) == ("NVIDIA A", 7)
+    assert measured.gpu_ms == measured.wall_ms // 2
+    assert meter.read(on_gpu=False).gpu_name == ""
+    watched.close()
+
+
+def test_a_process_that_is_gone_is_not_measured(other: subprocess.Popen[str]) -> None:
+    watched = Watched(other.pid)
+    meter = OutsideMeter(watched, SystemClock())
+    other.kill()
+    other.wait()
+    with pytest.raises(OSError):
+        meter.read(on_gpu=False)
+    watched.forget_peak()
+    watched.close()
+    with pytest.raises(OSError):
+        Watched(other.pid)

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from bithive.envelope import PAYLOAD, open_all, seal
+from bithive.envelope import PAYLOAD, Opener, seal
 from bithive.keys import SigningKey
 from bithive.offer import DataClass
+from cluster.download import Download
 from cluster.errors import AttemptAbsent, CellUnknown, LeaseLost, NetworkRefused, NetworkUnreachable
 from cluster.network_http import HttpNetwork
-from cluster.protocol import Heartbeat, Hello, NodeGreeting
+from cluster.protocol import Grant, Heartbeat, Hello, NodeGreeting
 from tests.common.network import SHA256, HandCell, Made, make_offer, put_offer
 from tests.common.network_server import Hub, network_hub
 from tests.common.servers import free_port
@@ -38,6 +39,12 @@ def offer(hub: Hub) -> Made:
     return made
 
 
+def fetched(network: HttpNetwork, grant: Grant, made: Made) -> bytearray:
+    download = Download(lambda: Opener(grant.keys.payload_key, PAYLOAD, len(made.payload)))
+    network.payload(grant, download)
+    return download.finish()
+
+
 def test_the_whole_way(hub: Hub, network: HttpNetwork) -> None:
     welcome = network.hello(HELLO)
     assert network.lease(welcome.cell, [], 0) is None
@@ -45,9 +52,7 @@ def test_the_whole_way(hub: Hub, network: HttpNetwork) -> None:
     grant = network.lease(welcome.cell, [SHA256], 5)
     assert grant is not None
     assert grant.keys == made.keys
-    pieces: list[bytes] = []
-    network.payload(grant, pieces.append)
-    assert open_all(made.keys.payload_key, PAYLOAD, len(made.payload), pieces) == made.payload
+    assert fetched(network, grant, made) == made.payload
     node = welcome.nodes[KEY.public_hex]
     assert network.heartbeat(grant.attempt_id, Heartbeat(1, "measuring", 0.5, node)) >= grant.expires_ms
     cell = HandCell.__new__(HandCell)
@@ -66,12 +71,12 @@ def test_each_problem_has_its_error(hub: Hub, network: HttpNetwork) -> None:
     with pytest.raises(CellUnknown):
         network.lease(hub.cells["own"], [], 0)
     welcome = network.hello(HELLO)
-    offer(hub)
+    made = offer(hub)
     grant = network.lease(welcome.cell, [], 0)
     assert grant is not None
     hub.broker.withdraw(hub.institution, grant.offer.offer_id)
     with pytest.raises(LeaseLost):
-        network.payload(grant, lambda _: None)
+        fetched(network, grant, made)
     with pytest.raises(AttemptAbsent):
         network.heartbeat(hub.ids.new("att"), Heartbeat(1, "measuring", 0.5, "nod_1"))
     with pytest.raises(NetworkRefused) as caught:

@@ -285,3 +285,24 @@ def test_an_offer_that_is_not_booked(economy, network, offer):
     assert of_offer(economy.ledger, offer).state is State.NONE
     economy.booking.take(network.closed(offer))
     assert of_offer(economy.ledger, offer).state is State.RELEASED
+
+
+def test_the_networks_own_work_is_its_own_expense(economy, network, offer):
+    economy.booking.own_work = network.institution
+    economy.booking.take(network.opened(offer))
+    economy.booking.take(network.accepted(offer, work_units=1000))
+    own = economy.parties.of("network")
+    expense = economy.ledger.balance(Account(own, "expense", "EUR"))
+    assert expense is not None
+    assert -expense.net == of_offer(economy.ledger, offer).charge == 140_000
+    assert [share.amount for share in of_offer(economy.ledger, offer).split] == [98_000, 14_000, 14_000, 14_000]
+    assert economy.parties.find("institution", network.institution) is None
+
+
+def test_the_networks_own_work_that_nobody_did_costs_nothing(economy, network, offer):
+    economy.booking.own_work = network.institution
+    economy.booking.take(network.opened(offer))
+    economy.booking.take(network.closed(offer))
+    own = economy.parties.of("network")
+    expense = economy.ledger.balance(Account(own, "expense", "EUR"))
+    assert expense is None or (expense.net, expense.available) == (0, 0)

@@ -402,3 +402,40 @@ def test_the_converter_tells_nobody():
     code = "import sys, inference.engine_openvino\nprint(sorted(n for n in sys.modules if n.startswith('openvino_telemetry') and sys.modules[n]))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "[]"
+
+
+def test_what_another_process_measured_is_kept_only_if_it_is_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "_IN_MEMORY", {})
+    monkeypatch.setattr(calibration, "_UNWRITTEN", {})
+    bundle = small_bundle(tmp_path)
+    name = next(iter(bundle.extension["networks"]))
+    node, engines = key([name], 2), tuple(bundle.engines)
+    shown = (Shown(Candidate(engines[0], "cpu"), "fit", "", {name: NetworkRun(0.5, 7, 1.0)}),)
+    closed, store = tmp_path / "closed", tmp_path / "store"
+    closed.write_text("no folder can be made here")
+    write(closed, bundle, node, shown)
+    content = calibration.unwritten(bundle)
+    assert calibration.unwritten(bundle) == "", "it is said once"
+    calibration._IN_MEMORY.clear()
+    assert calibration.take(store, bundle, 2, content)
+    assert read(store, bundle, node) == shown
+    whole = json.loads(content)
+    for wrong in (
+        "",
+        "[]",
+        "{",
+        content[:-9],
+        json.dumps({**whole, "form": 9}),
+        json.dumps({**whole, "bundle": "00" * 32}),
+        json.dumps({**whole, "node": {**whole["node"], "threads": 3}}),
+        json.dumps({**whole, "engines": [{**whole["engines"][0], "verdict": "DOE^JANE"}]}),
+        json.dumps({**whole, "engines": [{**whole["engines"][0], "candidate": {"name": "DOE", "device": "cpu"}}]}),
+        json.dumps({**whole, "engines": [{**whole["engines"][0], "candidate": {"name": engines[0], "device": "D"}}]}),
+        json.dumps({**whole, "engines": [{**whole["engines"][0], "networks": {"DOE^JANE": {}}}]}),
+    ):
+        assert not calibration.take(tmp_path / "none", bundle, 2, wrong), wrong
+    assert not (tmp_path / "none").exists()
+    odd = {**whole, "engines": [{**whole["engines"][0], "reason": "a\nb" + "c" * 900}]}
+    calibration._IN_MEMORY.clear()
+    assert calibration.take(store, bundle, 2, json.dumps(odd))
+    assert read(store, bundle, node)[0].reason == "ab" + "c" * 198

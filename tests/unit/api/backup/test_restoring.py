@@ -329,6 +329,14 @@ def test_files_of_a_hostile_backup_stay_in_their_folder(state):
             out(state)
 
 
+def test_a_key_that_is_to_be_destroyed_is_in_no_backup(tmp_path):
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    for name in ("network.key", "seen-688.key", ".seen-688.key.draft"):
+        (folder / name).write_bytes(bytes(32))
+    assert list(keyring.of_state(tmp_path)) == ["keys/network.key"]
+
+
 def test_a_full_disk_makes_no_cut_and_harms_none(state, monkeypatch):
     first = take(state)
     state.store(1, b"x" * 100)

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from bithive.envelope import PAYLOAD, open_all, seal, sealed_size_bytes
 from cluster import protocol
+from cluster.counter import CounterReceipt
 from tests.common.network import HandCell, volume
 from tests.common.network_requests import KEY, ROOT, Ask, body_of, code, hello, lease, made, put
 from tests.common.network_server import Hub
@@ -41,7 +42,13 @@ def test_the_whole_protocol(hub: Hub, ask: Ask) -> None:
     headers = {**token, protocol.RECEIPT_HEADER: protocol.encode_receipt(receipt)}
     for _ in range(2):
         answer = ask("own", "POST", f"{attempt}/findings", content=content, headers=headers)
-        assert answer.json() == {"state": "ACCEPTED"}
+        assert answer.json()["state"] == "ACCEPTED"
+        counter = CounterReceipt.from_json(answer.json()["counter"])
+        counter.check_signature(hub.broker.network_key.public_hex)
+        assert (counter.verdict, counter.sequence, counter.receipt_digest) == ("accepted", 1, receipt.digest)
+    listed = ask("own", "GET", f"/counter-receipts?subject={node}").json()
+    assert listed == {"counter_receipts": [counter.to_json()]}
+    assert ask("other", "GET", f"/counter-receipts?subject={node}").status_code == 404
     events = ask("institution", "GET", "/events").json()["events"]
     assert [event["topic"] for event in events] == [
         "offer.opened",
