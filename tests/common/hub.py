@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -65,6 +66,8 @@ class Hub:
             **extra,
         )
         self.process: subprocess.Popen[bytes] | None = None
+        self.authority: Path | None = None
+        """PEM file of who signed its certificate, where it has one."""
         self._tokens: dict[str, str] = {}
 
     def start(self, before: Sequence[str] = (), wait: bool = True) -> None:
@@ -81,7 +84,11 @@ class Hub:
                 start_new_session=True,
             )
         if wait:
-            wait_until(lambda: answers(f"{self.url}/health/live"), 60, self.process)
+            wait_until(lambda: answers(f"{self.url}/health/live", self.authority), 60, self.process)
+
+    @property
+    def _verify(self) -> ssl.SSLContext | bool:
+        return ssl.create_default_context(cafile=str(self.authority)) if self.authority else True
 
     def kill(self) -> None:
         """SIGKILL to its whole process group."""
@@ -115,14 +122,14 @@ class Hub:
 
     def get(self, path: str, role: str = "clinician", **headers: str) -> Any:
         """A JSON answer."""
-        with httpx2.Client(timeout=60) as client:
+        with httpx2.Client(timeout=60, verify=self._verify) as client:
             answer = client.get(self.url + path, headers={**self.headers(role), **headers})
             answer.raise_for_status()
             return answer.json()
 
     def stow(self, files: Iterable[Path], role: str = "pacs", timeout_s: float = 120) -> httpx2.Response:
         """Send instances in one STOW-RS request."""
-        with httpx2.Client(timeout=timeout_s) as client:
+        with httpx2.Client(timeout=timeout_s, verify=self._verify) as client:
             return client.post(
                 f"{self.url}/dicomweb/studies",
                 content=multipart(files),

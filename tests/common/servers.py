@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -43,10 +44,11 @@ def wait_until(
         time.sleep(0.05)
 
 
-def answers(url: str) -> bool:
-    """Whether an HTTP address answers at all, with whatever status."""
+def answers(url: str, authority: Path | None = None) -> bool:
+    """Whether an HTTP address answers at all, with whatever status; `authority` signed its certificate."""
+    context = ssl.create_default_context(cafile=str(authority)) if authority else None
     try:
-        urllib.request.urlopen(url, timeout=2).close()
+        urllib.request.urlopen(url, timeout=2, context=context).close()
     except urllib.error.HTTPError:
         return True
     except OSError:

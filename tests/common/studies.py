@@ -103,10 +103,10 @@ def mark(study: Study, marker: str) -> list[str]:
                 written.add(text)
         dataset.SeriesDescription = f"T1 {marker}"
         written |= {str(dataset.StudyInstanceUID), str(dataset.SeriesInstanceUID), str(dataset.FrameOfReferenceUID)}
-        if number % 40 == 0:
+        if number % 120 == 0:
             written |= {str(dataset.SOPInstanceUID), hashlib.sha256(dataset.PixelData).hexdigest()}
         dataset.save_as(path)
-        if number % 40 == 0:
+        if number % 120 == 0:
             written.add(hashlib.sha256(path.read_bytes()).hexdigest())
     return sorted(written | {marker})
 
