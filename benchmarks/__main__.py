@@ -13,10 +13,12 @@ ALL = (
     "bench_postprocessing",
     "bench_engines",
     "bench_memory",
+    "bench_bundle_process",
     "bench_ledger",
     "bench_check",
     "bench_epoch",
     "bench_proofs",
+    "bench_lease",
 )
 
 
