@@ -98,7 +98,8 @@ class ClinicSettings(_Section):
         description="The most sensitive data class given to another hub's network side, which holds the keys of open Offers.",
     )
     foreign_cells: bool = Field(
-        True, description="Other operators' cells may have what their standing allows; else this institution's own alone."
+        True,
+        description="Other operators' cells may have what their standing allows; else this institution's own alone.",
     )
     residency: Annotated[tuple[str, ...], NoDecode] = Field(
         (),

@@ -51,7 +51,9 @@ CHART: Chart = {
     ),
     "clearing": Kind(Limit.CREDIT, "Liabilities", "Charges on their way to those who earned them"),
     "payable": Kind(Limit.CREDIT, "Liabilities", "Shares of charges owed to a node or its operator"),
-    "expense": Kind(Limit.NONE, "Expenses", "What the network pays for work of its own: tests and benchmarks of its cells"),
+    "expense": Kind(
+        Limit.NONE, "Expenses", "What the network pays for work of its own: tests and benchmarks of its cells"
+    ),
     "revenue": Kind(Limit.CREDIT, "Income", "Shares of charges kept by the hub or the protocol"),
     "work-issue": Kind(Limit.NONE, "Equity", "Work units measured by receipts"),
     "work": Kind(Limit.CREDIT, "Liabilities", "A node's work units in the epoch under way"),

@@ -21,7 +21,7 @@ _AT_A_TIME = 500
 
 @router.get("/network/nodes/{node}/counter-receipts.jsonl")
 def counter_receipts(services: ServicesDep, principal: ViewerDep, node: str) -> Response:
-    """All of them, one JSON object a line: what `bithive node receipts --verify` reads."""
+    """All of them, one JSON object a line: what `bithive node receipts` reads."""
     visible_node(services, principal, node)
     headers = {"Content-Disposition": f'attachment; filename="{node}.jsonl"', "Cache-Control": "no-store"}
     return StreamingResponse(_lines(services, node), media_type="application/jsonl", headers=headers)
