@@ -100,6 +100,10 @@ class BadSettings(Fault):
     code, title = "bad-settings", "The settings are not acceptable; the process refuses to start"
 
 
+class SimulatedInProduction(BadSettings):
+    code, title = "simulated-in-production", "Simulated attestation is for a demonstration only"
+
+
 class TwoRuntimes(BadSettings):
     code, title = "two-runtimes", "onnxruntime and onnxruntime-gpu are both installed"
 

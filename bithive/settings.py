@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
-from bithive.errors import BadSettings
+from bithive.errors import BadSettings, SimulatedInProduction
 
 # Read by the test suite and by the CI script; not settings of the product.
 _NOT_SETTINGS = {"BITHIVE_TEST_STRICT"}
@@ -62,6 +62,12 @@ def _split(value: object, between: str) -> object:
     if value.lstrip().startswith("["):
         return json.loads(value)
     return tuple(member for member in re.split(between, value) if member)
+
+
+def _public_keys(keys: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(re.fullmatch(r"[0-9a-f]{64}", key) for key in keys):
+        raise ValueError("a public key is 64 hexadecimal digits")
+    return keys
 
 
 class ClinicSettings(_Section):
@@ -154,16 +160,22 @@ class NetworkSettings(_Section):
         le=3600,
         description="Canaries and benchmarks, at the network's own expense, for each contributed cell; 0 for none.",
     )
+    simulated_attesters: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Ed25519 keys (hexadecimal, joined by commas) whose simulated attestation counts; demo mode only, it proves nothing.",
+    )
     witnesses: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description="Verifier keys of the witnesses whose cosignatures are kept, joined by commas or a JSON list.",
     )
 
-    @field_validator("witnesses", mode="before")
+    @field_validator("simulated_attesters", "witnesses", mode="before")
     @classmethod
     def _listed(cls, value: object) -> object:
         """A JSON list, or keys with commas or blanks between them."""
         return _split(value, r"[,\s]+")
+
+    _attester_keys = field_validator("simulated_attesters")(_public_keys)
 
     @field_validator("witnesses")
     @classmethod
@@ -208,6 +220,9 @@ class CellSettings(_Section):
     residency: str = Field(
         "", pattern=r"^([A-Z]{2})?$", description="Country the cell says it is in (ISO 3166-1 alpha-2); empty: untold."
     )
+    simulated_attester: bool = Field(
+        False, description="Attest by software that vouches for itself; demo mode only, it proves nothing."
+    )
 
 
 class AccountSettings(_Section):
@@ -237,12 +252,7 @@ class ModelSettings(_Section):
         description="SPDX identifiers; a bundle whose weights have another licence is matched with nothing.",
     )
 
-    @field_validator("trusted_keys")
-    @classmethod
-    def _keys(cls, keys: tuple[str, ...]) -> tuple[str, ...]:
-        if not all(re.fullmatch(r"[0-9a-f]{64}", key) for key in keys):
-            raise ValueError("a public key is 64 hexadecimal digits")
-        return keys
+    _keys = field_validator("trusted_keys")(_public_keys)
 
 
 class TracingSettings(_Section):
@@ -305,6 +315,11 @@ class Settings(BaseSettings):
         return tuple(Path(part) for part in value.split(os.pathsep) if part)
 
     @property
+    def simulated(self) -> bool:
+        """Whether simulated attestation is switched on, made or taken."""
+        return bool(self.network.simulated_attesters) or self.cell.simulated_attester
+
+    @property
     def model_store(self) -> Path:
         """The content-addressed store of weights."""
         return self.models.store or self.state / "models"
@@ -332,12 +347,14 @@ def load(**overrides: object) -> Settings:
     ------
     BadSettings
         If a value is out of range, or a `BITHIVE_` variable is not a setting.
+    SimulatedInProduction
+        If simulated attestation is on outside demo mode.
     """
     unknown = sorted(name for name in _variables() if name.upper() not in {*names(), *_NOT_SETTINGS})
     if unknown:
         raise BadSettings(f"not a setting: {', '.join(unknown)}")
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        settings = Settings(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         places = "; ".join(
             f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False)
@@ -345,6 +362,9 @@ def load(**overrides: object) -> Settings:
         raise BadSettings(places) from None
     except SettingsError as error:
         raise BadSettings(str(error)) from None
+    if settings.simulated and settings.mode is not Mode.DEMO:
+        raise SimulatedInProduction("remove BITHIVE_NETWORK__SIMULATED_ATTESTERS and BITHIVE_CELL__SIMULATED_ATTESTER")
+    return settings
 
 
 def names() -> dict[str, str]:

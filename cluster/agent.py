@@ -20,6 +20,7 @@ from bithive.limits import CELL_BUNDLES_MAX, LONG_POLL_S_MAX
 from bithive.log import get
 from cluster.agent_attempt import Course, Kept
 from cluster.agent_view import AgentView, AttemptView, Identity
+from cluster.attesting import Attesting
 from cluster.errors import CellUnknown, NetworkRefused, NetworkUnreachable
 from cluster.heart import Heart
 from cluster.network_port import NetworkSide
@@ -59,6 +60,8 @@ class Agent:
         Whether this machine takes work now: cheap, from any thread. Always, when absent.
     kept
         Where Receipts are kept with the network side's answers.
+    attesting
+        Shows the network side which software this is, where somebody vouches for it.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Agent:
         *,
         standing: Callable[[], NodeState] | None = None,
         kept: Kept | None = None,
+        attesting: Attesting | None = None,
     ) -> None:
         self._network, self._runner, self._identity, self._clock = network, runner, identity, clock
         self._poll_s, self._watch_s, self._look = poll_s, watch_s, standing or (lambda: NodeState.UP)
@@ -81,7 +85,8 @@ class Agent:
         self._slots = Slots(slots)
         self._pulses = Pulses(network, self._counted)
         self._serials = itertools.count(clock.now_ms())
-        self._course = Course(network, runner, identity, clock, kept)
+        self._course = Course(network, runner, identity, clock, kept, attesting)
+        self._attesting = attesting
         self._greeting, self._draining = threading.Lock(), threading.Event()
         self._busy, self._asking, self._connected = 0, False, False
         self._changed = threading.Condition()
@@ -157,7 +162,11 @@ class Agent:
                 self._welcome, self._told = welcome, (frozenset(bundles), nodes)
                 self._pulses.period_s = welcome.heartbeat_s
                 self._course.admitted(welcome.terms)
+                if self._attesting is not None:
+                    self._attesting.greeted()
                 get().info("cell.greeted" if known else "cell.connected", cell=welcome.cell, count=len(bundles))
+            if self._attesting is not None:
+                self._attesting.keep(self._welcome.cell)
             return self._welcome
 
     def tick(self) -> bool:

@@ -13,11 +13,13 @@ from bithive.log import get
 from bithive.offer import MemoryTooSmall
 from bithive.receipt import Receipt
 from cluster.agent_view import Identity
+from cluster.attesting import Attesting
 from cluster.data_classes import CLASS_REFUSED, Terms
 from cluster.download import Download
 from cluster.errors import AttemptAbsent, LeaseLost, NetworkUnreachable, RunnerDied, WorkFailed
 from cluster.filters import admits, within
 from cluster.heart import Heart
+from cluster.key_release import BadWrappedKeys
 from cluster.network_port import NetworkSide
 from cluster.protocol import Grant, Welcome
 from cluster.runner import Runner
@@ -41,26 +43,32 @@ class Course:
 
     Parameters
     ----------
-    network, runner, identity, clock, kept
+    network, runner, identity, clock, kept, attesting
         As for `cluster.agent.Agent`.
     """
 
     def __init__(
-        self, network: NetworkSide, runner: Runner, identity: Identity, clock: Clock, kept: Kept | None
+        self,
+        network: NetworkSide,
+        runner: Runner,
+        identity: Identity,
+        clock: Clock,
+        kept: Kept | None,
+        attesting: Attesting | None = None,
     ) -> None:
         self._network, self._runner, self._identity, self._clock = network, runner, identity, clock
-        self._kept, self._terms = kept, identity.terms
+        self._kept, self._terms, self._attesting = kept, identity.terms, attesting
 
     def admitted(self, terms: Terms | None) -> None:
         """What the network side says the cell was admitted for: counts once, where the cell itself was told nothing."""
         self._terms = self._terms or terms
 
     def nodes_of(self, welcome: Welcome, grant: Grant) -> dict[str, str]:
-        """The Nodes that may run it, by key, the one it was meant for first."""
+        """The Nodes that may run it, by key, the one it was meant for first; none where all of them have gone."""
         if not grant.nodes:
             return welcome.nodes
         able = {node: key for key, node in welcome.nodes.items()}
-        return {able[node]: node for node in grant.nodes if node in able} or welcome.nodes
+        return {able[node]: node for node in grant.nodes if node in able}
 
     def run(self, welcome: Welcome, grant: Grant, heart: Heart) -> None:
         """See one Attempt through, whatever comes of it."""
@@ -78,8 +86,11 @@ class Course:
 
     def _see_through(self, welcome: Welcome, grant: Grant, heart: Heart) -> None:
         self._check(grant)
+        grant = self._opened(grant)
         heart.tell("downloading", 0.0)
-        assignment = _assignment(welcome, self.nodes_of(welcome, grant), grant)
+        if not (nodes := self.nodes_of(welcome, grant)):
+            raise RunnerDied("no Node that may run it is here any more")
+        assignment = _assignment(welcome, nodes, grant)
         finished = self._runner.run(assignment, self._fetch(grant, heart), heart)
         heart.tell("sealing", 1.0)
         sealed = b"".join(seal(grant.keys.payload_key, grant.fencing_token, finished.findings))
@@ -96,12 +107,24 @@ class Course:
             raise WorkFailed(CLASS_REFUSED)
         if self._terms is not None:
             own = self._terms.narrowed(identity.tier, identity.residency, identity.data_class_max)
-            if admits(own, offer) is not None:
+            # Of others a head or genome comes under wrapped keys only: plain ones would have been released to anybody.
+            attested = grant.wrapped is not None and self._attesting is not None and self._attesting.attested
+            if admits(own, offer, attested=attested) is not None:
                 raise WorkFailed(CLASS_REFUSED)
         if offer.bundle_sha256 not in self._runner.bundles():
             raise WorkFailed("bundle-unknown")
         if offer.memory_bytes > max(node.memory_bytes for node in self._runner.nodes()):
             raise WorkFailed(MemoryTooSmall.code)
+
+    def _opened(self, grant: Grant) -> Grant:
+        """The Grant with its keys open. Raises `WorkFailed` where they are not for this process."""
+        try:
+            if self._attesting is not None:
+                grant = self._attesting.opened(grant)
+            grant.keys  # noqa: B018 - raises where they are wrapped still
+        except BadWrappedKeys as error:
+            raise WorkFailed(error.code) from None
+        return grant
 
     def _fetch(self, grant: Grant, heart: Heart) -> bytearray:
         try:

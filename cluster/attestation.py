@@ -139,6 +139,10 @@ class AppraisalPolicy:
     simulated: bool = False
 
 
+NOBODY = AppraisalPolicy({}, frozenset())
+"""Trusts no attester: what holds where nothing else is said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Attested:
     """What evidence was verified, and until when it counts."""

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from bithive.clock import Clock
 from bithive.keys import SigningKey
-from cluster.attestation import SIMULATED, Evidence
+from bithive.settings import Mode, Settings
+from cluster.attestation import NOBODY, SIMULATED, AppraisalPolicy, Evidence
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("bithive", "models", "inference", "pipelines", "cluster")
@@ -48,6 +49,14 @@ class SimulatedAttester:
         """
         draft = Evidence(SIMULATED, nonce, cell, cell_key, measurement(), box_key, self._clock.now_ms(), "")
         return draft.signed(self._key)
+
+
+def policy_of(settings: Settings) -> AppraisalPolicy:
+    """What evidence counts at this hub: none, but in a demonstration that of this very software by the keys it names."""
+    keys = frozenset(settings.network.simulated_attesters)
+    if not keys or settings.mode is not Mode.DEMO:
+        return NOBODY
+    return AppraisalPolicy({SIMULATED: keys}, frozenset({measurement()}), simulated=True)
 
 
 def measurement(root: Path = _ROOT, packages: Sequence[str] = _PACKAGES) -> str:

@@ -12,6 +12,7 @@ from bithive.clock import Clock
 from bithive.ids import Ids
 from bithive.keys import SigningKey
 from bithive.outbox import Event
+from cluster.attestation import NOBODY, AppraisalPolicy, Verifier
 from cluster.canary_store import CanaryStore, MemoryCanaryStore
 from cluster.cell_store import CellStore, MemoryCellStore
 from cluster.census import Census
@@ -51,6 +52,8 @@ class Broker(InstitutionDesk, WorkDesk, Housekeeping):
         What pages and metrics read; none where nobody looks.
     network_key, sighting_keys
         What counter-receipts are signed with, and under what findings are remembered (in memory when absent).
+    attestation
+        What evidence of attestation counts; none unless said otherwise.
     on_close
         Called by `close`.
 
@@ -74,6 +77,7 @@ class Broker(InstitutionDesk, WorkDesk, Housekeeping):
         canaries: CanaryStore | None = None,
         network_key: SigningKey | None = None,
         sighting_keys: SightingKeys | None = None,
+        attestation: AppraisalPolicy = NOBODY,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(store, cells or MemoryCellStore(), clock, ids, spool, durations or Durations())
@@ -82,6 +86,7 @@ class Broker(InstitutionDesk, WorkDesk, Housekeeping):
         self.canaries = canaries or MemoryCanaryStore()
         self.network_key = network_key or SigningKey(ids.token())
         self.sighting_keys = sighting_keys or SightingKeys(None, ids.token)
+        self.verifier = Verifier(attestation, clock, ids)
         self.attendance = Attendance(store.online, self.cells, self._tell)
         self.attendants.append(self.attendance.hear)
         self.registrar = Registrar(self.register, self.cells, clock, ids)

@@ -112,7 +112,7 @@ def _run(
 def _serve(cell: _Cell) -> int:
     """Head or cell of one: Ray, and an agent."""
     from cluster.agent import Agent
-    from cluster.cell_runner import identity_of, open_runner
+    from cluster.cell_runner import attesting_of, identity_of, open_runner
     from cluster.kept import Kept
     from cluster.network_http import HttpNetwork
 
@@ -132,14 +132,16 @@ def _serve(cell: _Cell) -> int:
         transport=None if cell.dialler is None else DialledTransport(cell.dialler, certificate),
         pace=cell.station.throttle.pace,
     )
+    identity = identity_of(settings, profile)
     agent = Agent(
         network,
         runner,
-        identity_of(settings, profile),
+        identity,
         SystemClock(),
         profile.slots,
         standing=cell.station.state,
         kept=Kept(settings.state.absolute() / "receipts", network.counters),
+        attesting=attesting_of(settings, network, identity),
     )
     cell.station.attend(agent)
     agent.start()

@@ -39,6 +39,8 @@ class CellRecord:
         (`cluster.filters.terms_of`). An empty country is an untold one.
     attested_ms
         Until when its verified evidence of attestation counts; 0 without any.
+    box_key
+        The X25519 public key that this evidence names, hexadecimal; empty without any.
     revoked_ms
         When its key was revoked; 0 while it holds.
     """
@@ -56,6 +58,7 @@ class CellRecord:
     residency: str = ""
     attested_ms: int = 0
     revoked_ms: int = 0
+    box_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

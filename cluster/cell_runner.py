@@ -8,10 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from bithive.clock import SystemClock
+from bithive.ids import RandomIds
 from bithive.keys import SigningKey
-from bithive.settings import Settings
+from bithive.settings import Mode, Settings
 from cluster import loading, measure
 from cluster.agent_view import Identity
+from cluster.attester_simulated import SimulatedAttester
+from cluster.attesting import Attesting, EvidenceSide
 from cluster.labels import Tier
 from cluster.loading import Stock
 from cluster.plan import Plan
@@ -75,6 +78,18 @@ def identity_of(settings: Settings, profile: Profile) -> Identity:
         residency=profile.residency,
         node_keys=(node_key,),
     )
+
+
+def attesting_of(settings: Settings, network: EvidenceSide, identity: Identity) -> Attesting | None:
+    """Who vouches for this cell's software, if anybody does: in a demonstration, itself."""
+    if not settings.cell.simulated_attester or settings.mode is not Mode.DEMO:
+        return None
+    clock = SystemClock()
+    path = settings.state.absolute() / "keys" / "attester.key"
+    key = SigningKey.load_or_create(path)
+    path.with_suffix(".pub").write_text(key.public_hex + "\n")  # for the hub's settings
+    attester = SimulatedAttester(key, clock)
+    return Attesting(attester, network, identity.cell_key, clock, RandomIds(clock).token())
 
 
 def _node_key(settings: Settings) -> Path:

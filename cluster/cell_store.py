@@ -20,7 +20,7 @@ class CellStore(Protocol):
         """Store a Cell and Nodes of it as they describe themselves now; the Nodes under the ids that are kept.
 
         A Node is known by its key within its Cell: its first id stays for ever, and so does the history of its key.
-        `vetted` is not changed.
+        `vetted` is not changed, nor is what `attest` noted.
         """
 
     def amend(self, node: NodeRecord) -> None:
@@ -28,6 +28,9 @@ class CellStore(Protocol):
 
     def vet(self, cell: str, vetted: bool) -> None:
         """Note whether the network has vetted a Cell's operator."""
+
+    def attest(self, cell: str, box_key: str, until_ms: int) -> None:
+        """Note until when a Cell's evidence counts, and the key that it names; "" and 0 take both away."""
 
     def nodes(self, cell: str) -> Sequence[NodeRecord]:
         """Every Node that the Cell ever named, oldest first."""
@@ -58,8 +61,10 @@ class MemoryCellStore:
         with self._lock:
             known = self._cells.get(cell.cell)
             if known is not None:
-                cell = replace(cell, vetted=known.vetted, attested_ms=known.attested_ms)
-            self._cells[cell.cell] = cell if known is not None else replace(cell, vetted=False)
+                cell = replace(cell, vetted=known.vetted, attested_ms=known.attested_ms, box_key=known.box_key)
+            self._cells[cell.cell] = (
+                cell if known is not None else replace(cell, vetted=False, attested_ms=0, box_key="")
+            )
             kept = []
             for node in nodes:
                 assert node.cell == cell.cell, "a node of another cell"
@@ -76,6 +81,10 @@ class MemoryCellStore:
     def vet(self, cell: str, vetted: bool) -> None:
         with self._lock:
             self._cells[cell] = replace(self._cells[cell], vetted=vetted)
+
+    def attest(self, cell: str, box_key: str, until_ms: int) -> None:
+        with self._lock:
+            self._cells[cell] = replace(self._cells[cell], attested_ms=until_ms, box_key=box_key)
 
     def nodes(self, cell: str) -> Sequence[NodeRecord]:
         with self._lock:

@@ -56,6 +56,11 @@ class SqlCellStore:
         with self._database.write() as connection:
             connection.execute(update(CELLS).where(CELLS.c.cell == cell).values(vetted=vetted))
 
+    def attest(self, cell: str, box_key: str, until_ms: int) -> None:
+        values = {"attested_ms": until_ms, "box_key": box_key}
+        with self._database.write() as connection:
+            connection.execute(update(CELLS).where(CELLS.c.cell == cell).values(**values))
+
     def nodes(self, cell: str) -> Sequence[NodeRecord]:
         with self._database.read() as connection:
             rows = connection.execute(select(NODES).where(NODES.c.cell == cell).order_by(NODES.c.node))
@@ -161,6 +166,7 @@ def _cell(row: Row[Any]) -> CellRecord:
         residency=row.residency,
         revoked_ms=row.revoked_ms,
         attested_ms=row.attested_ms,
+        box_key=row.box_key,
     )
 
 

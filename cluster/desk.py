@@ -11,6 +11,7 @@ from bithive.ids import Ids, is_id
 from bithive.log import get
 from bithive.receipt import Receipt
 from cluster.attempt import Attempt
+from cluster.attestation import NOBODY, Verifier
 from cluster.bell import Bell
 from cluster.cell_record import CellRecord
 from cluster.cell_store import CellStore
@@ -56,6 +57,7 @@ class Desk:
         self.own_work = ""
         self.register: RegisterStore = MemoryRegister()
         self.seen = Seen(clock)
+        self.verifier = Verifier(NOBODY, clock, ids)
         self.watchers: list[Watcher] = []
         self.attendants: list[Attendant] = []
 

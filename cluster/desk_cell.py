@@ -6,13 +6,17 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from bithive.log import get
+from bithive.offer import OfferKeys
 from cluster import moves
+from cluster.attestation import Evidence
 from cluster.cell_record import CellRecord
 from cluster.data_classes import least
+from cluster.desk import WORK
 from cluster.desk_receipts import ReceiptDesk
 from cluster.errors import BadMessage, KeyRevoked, LeaseLost, SignatureRefused, SignatureRequired
 from cluster.failures import FAILURES
 from cluster.filters import terms_of
+from cluster.key_release import WrappedKeys, must_wrap, releasable, released
 from cluster.offers import OfferRecord
 from cluster.order import choose
 from cluster.protocol import Grant, Heartbeat, Hello, Welcome
@@ -61,6 +65,9 @@ class CellDesk(ReceiptDesk):
             residency="" if terms is None else terms.residency,
         )
         nodes = admitted(hello, self.cells.nodes(cell), proof_needed=bool(signed_by))
+        known = self.cells.cell(cell)
+        if known is not None and known.attested_ms:  # who says hello may be another process, without the key it named
+            self.cells.attest(cell, "", 0)
         kept = self.cells.greet(record, [node_record(self._ids.new("nod"), cell, node) for node in nodes])
         if terms is not None and terms.vetted:
             self.cells.vet(cell, True)
@@ -70,6 +77,34 @@ class CellDesk(ReceiptDesk):
         names = {node.node_key: node.node for node in kept}
         network_key = getattr(getattr(self, "network_key", None), "public_hex", "")
         return Welcome(cell, names, self.durations.heartbeat_s, self.durations.lease_s, told, network_key)
+
+    def challenge(self, cell: str) -> str:
+        """A nonce that evidence of this cell must name. Raises `CellUnknown`."""
+        self._cell(cell)
+        return self.verifier.challenge(cell)
+
+    def attest(self, cell: str, evidence: Evidence) -> int:
+        """Judge a cell's evidence; until when it counts (milliseconds since the epoch).
+
+        What the cell had shown before is void, whatever comes of it.
+
+        Raises
+        ------
+        CellUnknown, SignatureRequired
+            It has not said hello, or has no key of its own.
+        EvidenceRefused
+            The evidence does not hold.
+        """
+        self._cell(cell)
+        self.cells.attest(cell, "", 0)
+        registration = self.register.registration(cell)
+        if registration is None:
+            raise SignatureRequired
+        attested = self.verifier.judge(evidence, cell, registration.cell_key)
+        self.cells.attest(cell, evidence.box_key, attested.until_ms)
+        get().info("cell.attested", cell=cell, kind=evidence.attester)
+        self.bell.ring(WORK)
+        return attested.until_ms
 
     def _registered(self, cell: str, hello: Hello, signed_by: str, now_ms: int) -> Registration | None:
         registration = self.register.registration(cell)
@@ -87,6 +122,8 @@ class CellDesk(ReceiptDesk):
     def lease(self, cell: str, warm: Collection[str] = ()) -> Grant | None:
         """The most urgent Offer that this cell may receive, now its own for a while; None when there is none.
 
+        Version 1 has no words for wrapped keys: what is released wrapped only is passed over.
+
         Parameters
         ----------
         cell
@@ -103,16 +140,24 @@ class CellDesk(ReceiptDesk):
 
         def step() -> Grant | None:
             now_ms = self._clock.now_ms()
-            chosen = choose(self._waiting(now_ms, record), record, loaded, now_ms)
+            plain = (one for one in self._waiting(now_ms, record) if not must_wrap(one.offer, record))
+            chosen = choose(plain, record, loaded, now_ms)
             return None if chosen is None else self._grant(chosen, record, now_ms)
 
         return self._settle(step)
 
     def _waiting(self, now_ms: int, cell: CellRecord) -> Iterator[OfferRecord]:
-        """What is open, in order, but for the network's own work where the cell is an institution's own."""
+        """What is open, in order, but for the network's own work where the cell is an institution's own.
+
+        What is released to attested cells only does not wait for any other.
+        """
         offset, passed = 0, "" if cell.institution is None else self.own_work
         while page := self.store.waiting(now_ms, offset, _PAGE):
-            yield from (record for record in page if not passed or record.offer.institution != passed)
+            yield from (
+                record
+                for record in page
+                if (not passed or record.offer.institution != passed) and releasable(record.offer, cell, now_ms)
+            )
             offset += len(page)
 
     def payload(self, cell: str, attempt_id: str, fencing_token: int) -> Path:
@@ -157,8 +202,11 @@ class CellDesk(ReceiptDesk):
         change = moves.leased(record, self._ids.new("att"), cell.cell, now_ms, self.durations)
         assert change.attempt is not None, "a Lease makes an Attempt"
         assert record.keys is not None, "an OPEN Offer has its keys"
+        keys: OfferKeys | WrappedKeys = record.keys
+        if must_wrap(record.offer, cell):
+            keys = released(record.offer, record.keys, change.attempt.attempt_id, cell, now_ms, self._ids)
         self._commit(change)
         attempt, offer = change.attempt, record.offer.untraced
         if cell.institution != offer.institution:  # whose it is, a stranger need not know
             offer = offer.veiled(self._ids.new("ins"))
-        return Grant(attempt.attempt_id, attempt.fencing_token, attempt.expires_ms, offer, record.keys, nodes)
+        return Grant(attempt.attempt_id, attempt.fencing_token, attempt.expires_ms, offer, keys, nodes)

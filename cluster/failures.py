@@ -52,6 +52,7 @@ FAILURES: dict[str, Fate] = {
     "runner-died": Fate.RETRY,
     "runner-fault": Fate.RETRY,
     "data-class-refused": Fate.RETRY,
+    "bad-wrapped-keys": Fate.RETRY,
     "payload-unreadable": Fate.PAYLOAD,
 }
 """What a cell may report, by code."""

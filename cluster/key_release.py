@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from bithive.errors import BadInput, Refused
 from bithive.ids import Ids
 from bithive.offer import DataClass, Offer, OfferKeys
-from cluster.attestation import Attested
 from cluster.cell_record import CellRecord
 
 _INFO = b"bithive.key-release.v1\x00"
@@ -110,9 +109,12 @@ def must_wrap(offer: Offer, cell: CellRecord) -> bool:
     return offer.data_class is DataClass.P2 and cell.institution != offer.institution
 
 
-def released(
-    offer: Offer, keys: OfferKeys, attempt_id: str, attested: Attested | None, now_ms: int, ids: Ids
-) -> WrappedKeys:
+def releasable(offer: Offer, cell: CellRecord, now_ms: int) -> bool:
+    """Whether a cell has shown what the keys of an Offer are released for: plain ones need nothing shown."""
+    return not must_wrap(offer, cell) or bool(cell.box_key and cell.attested_ms > now_ms)
+
+
+def released(offer: Offer, keys: OfferKeys, attempt_id: str, cell: CellRecord, now_ms: int, ids: Ids) -> WrappedKeys:
     """The keys of an Offer for an attested cell.
 
     Raises
@@ -120,9 +122,9 @@ def released(
     KeyWithheld
         If it has shown no evidence, or its evidence has run out.
     """
-    if attested is None or attested.until_ms <= now_ms:
+    if not cell.box_key or not releasable(offer, cell, now_ms):
         raise KeyWithheld
-    return wrap(keys, attested.evidence.box_key, offer.offer_id, attempt_id, ids)
+    return wrap(keys, cell.box_key, offer.offer_id, attempt_id, ids)
 
 
 def _key(own: X25519PrivateKey, other: str, wrapped: WrappedKeys, offer_id: str, attempt_id: str) -> bytes:

@@ -13,6 +13,7 @@ from bithive.keys import SigningKey
 from bithive.limits import LONG_POLL_S_MAX, RECEIPT_BYTES_MAX
 from bithive.receipt import Receipt
 from cluster import protocol
+from cluster.attestation import Evidence
 from cluster.download import Download
 from cluster.errors import AttemptAbsent, BadMessage, LeaseLost, NetworkUnreachable
 from cluster.network_call import TIMEOUT_S, Caller, Pace
@@ -20,6 +21,7 @@ from cluster.network_port import NetworkSide
 from cluster.protocol import Grant, Heartbeat, Hello, Welcome
 from cluster.protocol_join import Rotation
 from cluster.protocol_lease import Pulse, Renewed, WorkRequest, grants_from_json
+from cluster.protocol_words import digits, members, whole
 from cluster.register_proof import rotation
 from cluster.stage_times import STAGES_HEADER
 
@@ -123,6 +125,16 @@ class HttpNetwork:
 
     def failure(self, grant: Grant, code: str) -> None:
         self._call.post(f"/attempts/{grant.attempt_id}/failure", {"fencing_token": grant.fencing_token, "code": code})
+
+    def challenge(self) -> str:
+        """A nonce that evidence of attestation must name."""
+        answer = members(self._call.post("/cells/challenge", {}).json(), {"nonce"})
+        return digits(answer["nonce"])
+
+    def evidence(self, evidence: Evidence) -> int:
+        """Hand in evidence of attestation; until when it counts (milliseconds since the epoch)."""
+        answer = members(self._call.post("/cells/evidence", evidence.to_json()).json(), {"attested_ms"})
+        return whole(answer["attested_ms"])
 
     def rotate(self, cell: str, old: SigningKey, new: SigningKey) -> None:
         """Put a new key in the place of an old one, of a Node or of the cell. Repeating it changes nothing.

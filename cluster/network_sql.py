@@ -9,6 +9,7 @@ from bithive.database_sql import Database
 from bithive.ids import Ids
 from bithive.keys import SigningKey
 from bithive.settings import Settings
+from cluster.attester_simulated import policy_of
 from cluster.broker import Broker, Durations
 from cluster.canary_store_sql import SqlCanaryStore
 from cluster.cell_store_sql import SqlCellStore
@@ -38,6 +39,7 @@ def open_broker(settings: Settings, clock: Clock, ids: Ids, durations: Durations
         canaries=SqlCanaryStore(database),
         network_key=SigningKey.load_or_create(keys / "network.key"),
         sighting_keys=SightingKeys(keys, ids.token),
+        attestation=policy_of(settings),
         on_close=database.close,
     )
     broker.recover()

@@ -26,5 +26,9 @@ def forget(buffer: bytearray) -> None:
 
 
 def no_core_dumps() -> None:
-    """Neither this process nor any that it starts leaves its memory in a file when it dies (core(5))."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    """Neither this process nor any that it starts leaves its memory in a file when it dies (core(5)).
+
+    The bound can be lifted again by whoever is trusted; a bundle's process has it for good (`cluster.sandbox`).
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))

@@ -19,6 +19,7 @@ from bithive.receipt import BadReceipt, Receipt
 from cluster.attempt import STAGES
 from cluster.data_classes import Terms
 from cluster.errors import BadMessage
+from cluster.key_release import BadWrappedKeys, WrappedKeys
 from cluster.protocol_node import Accelerator, NodeGreeting, NodeStanding, NodeState
 from cluster.protocol_words import bundles, digits, members, sequence, text, whole
 
@@ -159,8 +160,10 @@ class Grant:
     ----------
     attempt_id, fencing_token, expires_ms
         The Attempt, and until when it is this cell's unless it renews.
-    offer, keys
+    offer
         What to do.
+    released
+        The Offer's keys; wrapped, where the cell alone is to open them (never in version 1).
     nodes
         Ids of the Nodes that may run it, the one it was meant for first; empty for any of the cell (version 1).
     """
@@ -169,23 +172,41 @@ class Grant:
     fencing_token: int
     expires_ms: int
     offer: Offer
-    keys: OfferKeys
+    released: OfferKeys | WrappedKeys
     nodes: tuple[str, ...] = ()
 
+    @property
+    def keys(self) -> OfferKeys:
+        """The Offer's keys. Raises `BadWrappedKeys` while they are wrapped."""
+        if isinstance(self.released, WrappedKeys):
+            raise BadWrappedKeys("they have not been opened")
+        return self.released
+
+    @property
+    def wrapped(self) -> WrappedKeys | None:
+        """The keys as they came, if they came wrapped and have not been opened."""
+        return self.released if isinstance(self.released, WrappedKeys) else None
+
     def to_json(self, version: str = VERSION) -> dict[str, Any]:
+        """Its members; `wrapped` in the place of `keys`. Raises `BadWrappedKeys` for wrapped keys in version 1."""
+        if self.wrapped is not None and version != "1":
+            held = {"wrapped": self.wrapped.to_json()}
+        else:
+            held = {"keys": self.keys.to_json()}
         first = {
             "attempt_id": self.attempt_id,
             "fencing_token": self.fencing_token,
             "expires_ms": self.expires_ms,
             "offer": self.offer.to_json(),
-            "keys": self.keys.to_json(),
+            **held,
         }
         return first if version == "1" else {**first, "nodes": list(self.nodes)}
 
     @classmethod
     def from_json(cls, value: Any, version: str = VERSION) -> Self:
-        """Read what `to_json` wrote. Raises `BadMessage`, `BadOffer`."""
-        names = {"attempt_id", "fencing_token", "expires_ms", "offer", "keys"}
+        """Read what `to_json` wrote. Raises `BadMessage`, `BadOffer`, `BadWrappedKeys`."""
+        wrapped = version != "1" and isinstance(value, dict) and "wrapped" in value
+        names = {"attempt_id", "fencing_token", "expires_ms", "offer", "wrapped" if wrapped else "keys"}
         message = members(value, names if version == "1" else names | {"nodes"})
         nodes = sequence(message.get("nodes", []), CELL_NODES_MAX)
         return cls(
@@ -193,7 +214,7 @@ class Grant:
             whole(message["fencing_token"]),
             whole(message["expires_ms"]),
             Offer.from_json(message["offer"]),
-            OfferKeys.from_json(message["keys"]),
+            WrappedKeys.from_json(message["wrapped"]) if wrapped else OfferKeys.from_json(message["keys"]),
             tuple(text(node, 40) for node in nodes),
         )
 

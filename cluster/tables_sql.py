@@ -102,6 +102,7 @@ CELLS = Table(
     Column("residency", String(2), nullable=False, server_default=""),
     Column("revoked_ms", BigInteger, nullable=False, server_default="0"),
     Column("attested_ms", BigInteger, nullable=False, server_default="0"),
+    Column("box_key", String(64), nullable=False, server_default=""),
 )
 
 REGISTRATIONS = Table(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends
 
-from api.network import attempts, cells, events, offers, rates, receipts, register, versions, work
+from api.network import attempts, attestation, cells, events, offers, rates, receipts, register, versions, work
 from api.network.wire import speaks
 from cluster.protocol import ROOTS
 
 # The same address never belongs to two of a version's routers.
 _SPOKEN = {
     "1": (offers, events, cells, attempts, receipts),
-    "2": (offers, events, work, attempts, register, rates, receipts),
+    "2": (offers, events, work, attempts, register, attestation, rates, receipts),
 }
 
 router = APIRouter(tags=["network"])

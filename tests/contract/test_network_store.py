@@ -279,6 +279,11 @@ def test_a_cell_is_greeted(cells: CellStore) -> None:
     later = replace(cell, operator="other", institution=None, data_class_max=DataClass.P0, seen_ms=9)
     assert list(cells.greet(later, renamed)) == [replace(nodes[0], threads=4)]
     assert cells.cell("cel_1") == replace(later, vetted=True)
+    cells.attest("cel_1", "c" * 64, 7)
+    cells.greet(later, [])
+    assert cells.cell("cel_1") == replace(later, vetted=True, attested_ms=7, box_key="c" * 64)
+    cells.attest("cel_1", "", 0)
+    assert cells.cell("cel_1") == replace(later, vetted=True)
     assert [node.threads for node in cells.nodes("cel_1")] == [4, 2, 2]
     assert cells.nodes("cel_2") == []
 

@@ -3,7 +3,7 @@ import os
 import pytest
 from pydantic import ValidationError
 
-from bithive.errors import BadSettings
+from bithive.errors import BadSettings, SimulatedInProduction
 from bithive.settings import Mode, Role, load, names
 
 
@@ -56,6 +56,19 @@ def test_a_secret_never_shows(monkeypatch):
 def test_the_test_suites_own_variable_is_let_through(monkeypatch):
     monkeypatch.setenv("BITHIVE_TEST_STRICT", "1")
     load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("BITHIVE_NETWORK__SIMULATED_ATTESTERS", "ab" * 32), ("BITHIVE_CELL__SIMULATED_ATTESTER", "true")],
+)
+def test_simulated_attestation_is_for_a_demonstration_only(monkeypatch, name, value):
+    assert not load().simulated
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SimulatedInProduction):
+        load()
+    monkeypatch.setenv("BITHIVE_MODE", "demo")
+    assert load().simulated
 
 
 def test_settings_cannot_change():

@@ -7,15 +7,25 @@ import pytest
 
 from bithive.limits import WARM_PREFERENCE_S
 from bithive.offer import DataClass, Urgency
+from cluster.attestation import EvidenceRefused
+from cluster.attester_simulated import SimulatedAttester
+from cluster.broker import Broker
+from cluster.data_classes import Terms
 from cluster.errors import (
     AttemptAbsent,
     BadMessage,
     CellUnknown,
     LeaseLost,
+    SignatureRequired,
 )
+from cluster.key_release import BoxKey
+from cluster.labels import Tier
 from cluster.offers import OfferState
-from cluster.protocol import Heartbeat, Hello, NodeGreeting
-from cluster.spool import payload_name
+from cluster.protocol import Grant, Heartbeat, Hello, NodeGreeting, NodeStanding, NodeState
+from cluster.protocol_lease import WorkRequest
+from cluster.register import Registration
+from cluster.register_proof import prove
+from cluster.spool import Spool, payload_name
 from tests.common.network import SHA256, HandCell, Made, Scene, make_offer, put_offer, scene
 
 
@@ -234,3 +244,57 @@ def test_the_largest_node_of_the_last_hello_counts(stage: Scene) -> None:
     known = stage.broker.cells.cell(stage.cell.cell)
     assert known is not None
     assert known.memory_bytes == 1 << 30
+
+
+def test_a_head_goes_to_others_wrapped_for_whom_was_attested_and_never_in_version_1(
+    stage: Scene, tmp_path: Path
+) -> None:
+    """Also after the hub was started again; a hello, and the end of the hour, take it away."""
+    broker, ids, box = stage.broker, stage.ids, BoxKey(bytes([3]) * 32)
+    stranger = HandCell(broker, ids, None, seed=11)
+    terms = Terms(None, True, Tier.DATACENTER, "DE", DataClass.P2)
+    broker.register.bind(Registration(stranger.cell, stranger.key.public_hex, terms, 0))
+    made = stage.offer(data_class=DataClass.P2, audience=("attested",))
+
+    def greet() -> None:
+        node = NodeGreeting(
+            stranger.key.public_hex, 2, 8 << 30, 0, {}, 8 << 30, proof=prove(stranger.key, stranger.key.public_hex)
+        )
+        hello = Hello(stranger.key.public_hex, "operator", DataClass.P2, (node,), (SHA256,))
+        broker.hello(stranger.cell, None, hello, stranger.key.public_hex)
+
+    def granted(of: Broker) -> list[Grant]:
+        standing = (NodeStanding(stranger.node, NodeState.UP, free=1),)
+        turn = of.stand(stranger.cell, standing, anew=True)
+        return list(of.work(WorkRequest(stranger.cell, standing), turn) or ())
+
+    def attest() -> None:
+        broker.cells.attest(stranger.cell, box.public_hex, stage.clock.now_ms() + 3_600_000)
+
+    greet()
+    assert granted(broker) == []
+    attest()
+    assert broker.lease(stranger.cell) is None
+    greet()
+    assert granted(broker) == []
+    attest()
+    again = Broker(broker.store, stage.clock, ids, Spool(tmp_path), cells=broker.cells, register=broker.register)
+    (grant,) = granted(again)
+    assert grant.wrapped is not None
+    assert box.open(grant.wrapped, made.offer.offer_id, grant.attempt_id) == made.keys
+    again.fail(stranger.cell, grant.attempt_id, grant.fencing_token, "bad-wrapped-keys")
+    stage.clock.advance_s(3_600)
+    assert granted(again) == []
+
+
+def test_evidence_needs_a_hello_and_a_key(stage: Scene) -> None:
+    shown = SimulatedAttester(stage.cell.key, stage.clock).attest("0" * 64, stage.cell.cell, "0" * 64, "0" * 64)
+    with pytest.raises(CellUnknown):
+        stage.broker.challenge("cel_nobody")
+    with pytest.raises(CellUnknown):
+        stage.broker.attest("cel_nobody", shown)
+    with pytest.raises(SignatureRequired):
+        stage.broker.attest(stage.cell.cell, shown)
+    stage.broker.register.bind(Registration(stage.cell.cell, stage.cell.key.public_hex, None, 0))
+    with pytest.raises(EvidenceRefused):
+        stage.broker.attest(stage.cell.cell, shown)

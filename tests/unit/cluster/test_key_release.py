@@ -7,7 +7,6 @@ import pytest
 from bithive.clock import ManualClock
 from bithive.ids import SeededIds
 from bithive.offer import DataClass, OfferKeys
-from cluster.attestation import Attested, Evidence
 from cluster.cell_record import CellRecord
 from cluster.key_release import BadWrappedKeys, BoxKey, KeyWithheld, WrappedKeys, must_wrap, released, wrap
 from tests.common.network import make_offer
@@ -72,12 +71,12 @@ def test_what_is_malformed_is_refused(change: dict[str, object]) -> None:
 def test_without_evidence_that_counts_nothing_is_released() -> None:
     offer = make_offer(IDS, CLOCK, IDS.new("ins"), data_class=DataClass.P2).offer
     now_ms = CLOCK.now_ms()
-    shown = Evidence("simulated", "", "", "", "", BOX.public_hex, now_ms, "")
-    with pytest.raises(KeyWithheld):
-        released(offer, KEYS, ATTEMPT, None, now_ms, IDS)
-    with pytest.raises(KeyWithheld):
-        released(offer, KEYS, ATTEMPT, Attested(shown, now_ms - 10, now_ms), now_ms, IDS)
-    given = released(offer, KEYS, ATTEMPT, Attested(shown, now_ms, now_ms + 1), now_ms, IDS)
+    cell = CellRecord("cel_x", None, "o", "0" * 64, DataClass.P3, frozenset(), 0)
+    ended = replace(cell, attested_ms=now_ms, box_key=BOX.public_hex)
+    for other in (cell, ended, replace(cell, attested_ms=now_ms + 1)):
+        with pytest.raises(KeyWithheld):
+            released(offer, KEYS, ATTEMPT, other, now_ms, IDS)
+    given = released(offer, KEYS, ATTEMPT, replace(ended, attested_ms=now_ms + 1), now_ms, IDS)
     assert BOX.open(given, offer.offer_id, ATTEMPT) == KEYS
 
 

@@ -1,6 +1,7 @@
 """Messages read back what they wrote, and refuse everything else."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bithive.offer import DataClass
 from bithive.receipt import BadReceipt
 from cluster.attempt import STAGES
 from cluster.errors import BadMessage
+from cluster.key_release import BadWrappedKeys, BoxKey, wrap
 from cluster.protocol import Grant, Heartbeat, Hello, NodeGreeting, Welcome, decode_receipt, encode_receipt
 from tests.common.network import SHA256, scene
 
@@ -32,6 +34,26 @@ def test_messages_read_back(tmp_path: Path) -> None:
     receipt = stage.cell.receipt(grant, made.payload, b"x")
     assert decode_receipt(encode_receipt(receipt)) == receipt
     assert len(encode_receipt(receipt)) < RECEIPT_BYTES_MAX // 2
+
+
+def test_wrapped_keys_travel_in_version_2_alone(tmp_path: Path) -> None:
+    stage = scene(tmp_path)
+    stage.offer()
+    plain = stage.cell.lease()
+    sealed = wrap(plain.keys, BoxKey(b"\x01" * 32).public_hex, plain.offer.offer_id, plain.attempt_id, stage.ids)
+    grant = replace(plain, released=sealed)
+    message = json.loads(json.dumps(grant.to_json("2")))
+    assert "keys" not in message
+    assert Grant.from_json(message, "2") == grant
+    assert (plain.wrapped, grant.wrapped) == (None, sealed)
+    for wrong in ({**message, "keys": plain.keys.to_json()}, {**message, "wrapped": None}):
+        with pytest.raises(BadInput):
+            Grant.from_json(wrong, "2")
+    with pytest.raises(BadMessage):
+        Grant.from_json(message)
+    for read in (lambda: grant.keys, grant.to_json):
+        with pytest.raises(BadWrappedKeys):
+            read()
 
 
 WRONG: list[dict[str, Any]] = [
