@@ -103,7 +103,8 @@ def bounds(plan: Plan, program: Program) -> Bounds:
     holds is watched from outside. CUDA maps the whole memory of a graphics processor: there is no such bound then.
     """
     store = Path(plan.store)
-    (store / "calibration").mkdir(parents=True, exist_ok=True)
+    for name in _OF_STORE:  # what is not there yet could not be let in later
+        (store / name).mkdir(parents=True, exist_ok=True)
     readable = [*(str(_ROOT / name) for name in _OURS), *(str(store / name) for name in _OF_STORE), *program.readable]
     memory = 0 if plan.gpu or not plan.memory_bytes else plan.memory_bytes * _DATA_FACTOR + _DATA_MORE
     return Bounds(tuple(readable), memory, plan.nice, bool(plan.gpu), os.getpid())

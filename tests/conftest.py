@@ -91,9 +91,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Generator[Hub]:
 
 
 _HEAVY_FOLDERS = ("golden", "e2e", "interop")
-_APART = tuple(
-    f"tests/e2e/test_{name}.py" for name in ("pipelines", "cells_killed", "contributor_day", "two_institutions")
-)
+_APART = tuple(f"tests/e2e/test_{name}.py" for name in ("pipelines", "cells_killed", "contributor_day"))
 """Heavy files with a hub of their own, as long as all the others of a lane: they go to whichever process is free."""
 
 

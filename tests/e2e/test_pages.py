@@ -474,4 +474,4 @@ def test_an_auditor_sees_the_log_and_nothing_else(house, eyes):
     clinician.open("/studies/1.2.3.100")
     auditor = eyes(role="auditor")
     assert auditor.page.url.endswith("/access-log")
-    assert auditor.page.locator("nav a").all_inner_texts() == ["Access log", "Ledger", "Models", "About"]
+    assert auditor.page.locator("nav a").all_inner_texts() == ["Access log", "Network", "Ledger", "Models", "About"]

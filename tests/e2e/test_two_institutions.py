@@ -13,7 +13,7 @@ from tests.common.cell import CellProcess, local_cell
 from tests.common.hub import Hub
 from tests.common.studies import Study, head_study, pulled
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.soak]
 VERSION = {"BitHive-Protocol": "1"}
 
 

@@ -9,7 +9,7 @@ BRANCHES = [cls for cls in BitHiveError.__subclasses__() if cls.__module__ == er
 
 
 def test_codes_are_unique_and_readable():
-    codes = [leaf.code for leaf in leaves()]
+    codes = [leaf.code for leaf in leaves() if not leaf.__module__.split(".")[-1].startswith("test_")]
     assert len(codes) == len(set(codes))
     assert all(code.replace("-", "").isalnum() and code == code.lower() for code in codes)
 

@@ -2,7 +2,7 @@ from bithive import limits
 
 
 def test_each_limit_names_its_unit_and_is_positive():
-    units = ("_BYTES_MAX", "_S", "_MAX", "KIB", "MIB", "GIB", "_S_MAX")
+    units = ("_BYTES_MAX", "_S", "_MAX", "KIB", "MIB", "GIB", "_S_MAX", "_BPS_MIN")
     for name, value in vars(limits).items():
         if name.isupper():
             assert name.endswith(units), name
