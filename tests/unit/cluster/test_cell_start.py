@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from bithive.settings import Settings
-from cluster.cell_start import dialler_of, hear, ray_folder, told_to_end
+from cluster.cell_start import dialler_of, ray_folder
 from cluster.profile import Profile
 from tests.common.hub import ROOT
 
@@ -79,14 +78,23 @@ def test_the_program_begins_anew_once_with_a_token_of_its_own(tmp_path: Path) ->
     assert (len(after[1]), after[2]) == (4, "token")
 
 
+_HEARD = """
+import os, signal
+from cluster.cell_start import hear, told_to_end
+before = signal.getsignal(signal.SIGTERM)
+with told_to_end() as ended:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    hear(ended)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert ended.wait(5)
+assert signal.getsignal(signal.SIGTERM) is before
+print("heard")
+"""
+
+
 def test_signals_are_heard_again_after_somebody_took_them() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with told_to_end() as ended:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        hear(ended)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert ended.wait(5)
-    assert signal.getsignal(signal.SIGTERM) is before
+    ended = subprocess.run([sys.executable, "-c", _HEARD], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ended.stdout == "heard\n", ended.stderr
 
 
 def test_a_dialler_knows_the_hub_alone(tmp_path: Path) -> None:
