@@ -72,7 +72,9 @@ class BundleAnswers:
         self._used_s = self._clock.monotonic_s()
         try:
             process = self._running()
-            produced = process.run(_assignment(offer, keys), memoryview(payload), lambda _stage, _fraction: None)
+            produced = process.run(
+                Assignment.unleased(offer, keys), memoryview(payload), lambda _stage, _fraction: None
+            )
         except RunnerDied as error:
             self.close()
             get().warning("canary.unanswered", bundle=offer.bundle, code=error.code)
@@ -105,19 +107,3 @@ class BundleAnswers:
             process.start()
             self._process = process
         return self._process
-
-
-def _assignment(offer: Offer, keys: OfferKeys) -> Assignment:
-    return Assignment(
-        attempt_id="",
-        offer_id=offer.offer_id,
-        fencing_token=0,
-        cell="",
-        nodes={},
-        bundle_sha256=offer.bundle_sha256,
-        payload_digest=offer.payload_digest,
-        voxels=offer.voxels,
-        work_units=offer.work_units,
-        memory_bytes=offer.memory_bytes,
-        digest_key=keys.digest_key,
-    )

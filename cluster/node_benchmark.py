@@ -12,7 +12,7 @@ from typing import Protocol
 
 from bithive.clock import Clock
 from bithive.ids import RandomIds
-from bithive.offer import Offer, OfferKeys
+from bithive.offer import Offer
 from cluster.bundle_process import BundleProcess
 from cluster.canaries import Samples, image_of, keys_of, offer_of
 from cluster.errors import RunnerDied, WorkFailed
@@ -120,7 +120,7 @@ def _loads(bundles: Mapping[str, Bundle], samples: Samples, clock: Clock) -> Ite
 
 def _measured(process: Runs, offer: Offer, payload: bytes, clock: Clock) -> int | None:
     """The time of the second run, in milliseconds, 1 at least."""
-    assignment = _assignment(offer, keys_of(_SEED))
+    assignment = Assignment.unleased(offer, keys_of(_SEED), "att_benchmark")
     wall_ms = 0
     for _ in range(2):
         begun_s = clock.monotonic_s()
@@ -132,22 +132,6 @@ def _measured(process: Runs, offer: Offer, payload: bytes, clock: Clock) -> int 
                 return None
             wall_ms = round((clock.monotonic_s() - begun_s) * 1000)
     return max(1, wall_ms)
-
-
-def _assignment(offer: Offer, keys: OfferKeys) -> Assignment:
-    return Assignment(
-        attempt_id="att_benchmark",
-        offer_id=offer.offer_id,
-        fencing_token=0,
-        cell="",
-        nodes={},
-        bundle_sha256=offer.bundle_sha256,
-        payload_digest=offer.payload_digest,
-        voxels=offer.voxels,
-        work_units=offer.work_units,
-        memory_bytes=offer.memory_bytes,
-        digest_key=keys.digest_key,
-    )
 
 
 def _nobody(_stage: str, _fraction: float) -> None:

@@ -6,6 +6,7 @@ import os
 import secrets
 from pathlib import Path
 
+from bithive.blobs import sync_folder
 from bithive.errors import BadSettings
 
 SIZE_BYTES_MAX = 64 * 1024
@@ -25,11 +26,7 @@ def write_private(path: Path, content: bytes) -> None:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def read_private(path: Path) -> bytes | None:

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from bithive.blobs import sync_folder
 from bithive.ids import is_id
 from bithive.limits import MIB
 from cluster.errors import PayloadSizeDiffers
@@ -82,7 +83,7 @@ class Incoming:
         self._close()
         self._path.rename(self._folder / name)
         if durable:
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
 
     def discard(self) -> None:
         """Forget it. Safe to call at any time, also after `finish`."""
@@ -143,11 +144,3 @@ class Spool:
                 path.unlink(missing_ok=True)
                 count += 1
         return count
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

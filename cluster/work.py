@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from bithive.clock import Clock
 from bithive.envelope import sealed_size_bytes
 from bithive.errors import BitHiveError, Refused
 from bithive.keys import SigningKey, keyed_digest
 from bithive.log import get
+from bithive.offer import Offer, OfferKeys
 from bithive.receipt import Method, Receipt
 from cluster.errors import LeaseLost, WorkFailed
 from cluster.failures import UNKNOWN_REFUSAL, known
@@ -107,6 +108,23 @@ class Assignment:
     memory_bytes: int
     digest_key: bytes
     deadline_ms: int = 0
+
+    @classmethod
+    def unleased(cls, offer: Offer, keys: OfferKeys, attempt_id: str = "") -> Self:
+        """What a bundle process must know to run an Offer that nobody leases: no Receipt can come of it."""
+        return cls(
+            attempt_id=attempt_id,
+            offer_id=offer.offer_id,
+            fencing_token=0,
+            cell="",
+            nodes={},
+            bundle_sha256=offer.bundle_sha256,
+            payload_digest=offer.payload_digest,
+            voxels=offer.voxels,
+            work_units=offer.work_units,
+            memory_bytes=offer.memory_bytes,
+            digest_key=keys.digest_key,
+        )
 
     def __repr__(self) -> str:
         return f"Assignment({self.attempt_id})"
