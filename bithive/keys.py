@@ -15,6 +15,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from bithive.blobs import sync_folder
 from bithive.errors import BadSettings, BadSignature
 
 
@@ -80,11 +81,7 @@ def _create_secret(path: Path, content: bytes) -> None:
         pass
     finally:
         draft.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def verify(public_hex: str, message: bytes, signature_hex: str) -> None:

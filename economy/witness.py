@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from bithive.blobs import sync_folder
 from bithive.clock import Clock
 from bithive.errors import BadSettings, BitHiveError
 from bithive.keys import SigningKey
@@ -204,11 +205,7 @@ def write_durably(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def _of(item: NoteSignature | VerifierKey) -> tuple[str, bytes]:
