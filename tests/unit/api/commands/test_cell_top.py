@@ -157,7 +157,11 @@ def test_a_machine_can_be_looked_at():
 
 def test_live_in_a_terminal_until_control_c(agent):
     ours, theirs = pty.openpty()
-    program = "import typer; from api.commands.cell_top import top; typer.run(top)"
+    # Whatever started the tests may have Control-C ignored, and its children with it.
+    program = (
+        "import signal, typer; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from api.commands.cell_top import top; typer.run(top)"
+    )
     command = [sys.executable, "-c", program, "--state", str(agent)]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "40"}
     process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
