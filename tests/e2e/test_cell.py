@@ -210,6 +210,8 @@ def test_a_cell_with_ray_completes_is_killed_completes_again_and_outlives_its_gc
     cell = start(ray_cell())
     first = real_head(hub)
     cell.wait_for("cell.connected", 240)
+    wait_until(lambda: {"preparing", "locating", "segmenting"} & set(stages(hub, first)), 60)
+    assert holding(MARK, places(tmp_path, since_s=began_s)) == [], "an image lies in the open while it is worked on"
     wait_accepted(hub, first, 60)
     check_volume(hub, first)
     check_wall_of(cell)
@@ -219,7 +221,6 @@ def test_a_cell_with_ray_completes_is_killed_completes_again_and_outlives_its_gc
     }
     killed = real_head(hub)
     wait_until(lambda: "locating" in stages(hub, killed) or "segmenting" in stages(hub, killed), 60)
-    assert holding(MARK, places(tmp_path, since_s=began_s)) == [], "an image lies in the open while it is worked on"
     cell.kill()
     assert holding(MARK, places(tmp_path, since_s=began_s)) == [], "a killed cell leaves an image behind"
     again = start(ray_cell())

@@ -9,16 +9,17 @@ const uid = study.dataset.study;
 const spoken = document.getElementById("spoken");
 
 async function refresh() {
-  if (document.querySelector("dialog[open]")) {
-    setTimeout(() => ask("all"), 2000);
-    return;
-  }
   const holder = document.createElement("template");
   try {
     holder.innerHTML = await fragment(`/studies/${encodeURIComponent(uid)}/state`);
   } catch (error) {
     if (error.status === 404) location.assign("/studies");
     throw error;
+  }
+  // Asked here, not before: somebody may have opened it while the answer was on its way.
+  if (document.querySelector("dialog[open]")) {
+    setTimeout(() => ask("all"), 2000);
+    return;
   }
   tellTimes(holder.content);
   const before = tones();
