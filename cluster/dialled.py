@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import Iterable
 from pathlib import Path
@@ -20,6 +21,7 @@ _KEPT_MAX = 20
 _KEPT_S = 30.0
 _CONNECT_S = 20.0
 _PORTS = {"http": 80, "https": 443}
+_AT_ONCE = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 class _Backend(httpcore2.SyncBackend):
@@ -44,7 +46,8 @@ class _Backend(httpcore2.SyncBackend):
             connected = self._dialler.connect(host, port, _CONNECT_S if timeout is None else timeout)
         except NetworkUnreachable as error:
             raise httpcore2.ConnectError(error.detail) from None
-        for option in socket_options or ():
+        # As httpcore2 has it for sockets of its own: a body that follows its head must not wait for an acknowledgement.
+        for option in (_AT_ONCE, *(socket_options or ())):
             connected.setsockopt(*option)
         return SyncStream(connected)
 

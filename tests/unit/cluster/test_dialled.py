@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 from collections.abc import Generator
@@ -15,7 +16,7 @@ import pytest
 from bithive.clock import SystemClock
 from bithive.errors import BadSettings
 from cluster.certificates import issue, keep, make_authority
-from cluster.dialled import DialledTransport, place_of
+from cluster.dialled import DialledTransport, _Backend, place_of
 from cluster.dialler import Dialler
 
 
@@ -56,6 +57,14 @@ def test_requests_go_through_and_connections_are_kept() -> None:
         with httpx2.Client(transport=DialledTransport(dialler)) as client:
             for path in ("/a", "/b"):
                 assert client.get(f"http://127.0.0.1:{port}{path}").text == path
+
+
+def test_a_body_does_not_wait_for_an_acknowledgement_of_its_head() -> None:
+    with served() as port, closing(Dialler([("127.0.0.1", port)])) as dialler:
+        stream = _Backend(dialler).connect_tcp("127.0.0.1", port)
+        connected = stream.get_extra_info("socket")
+        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        stream.close()
 
 
 def test_another_host_cannot_be_reached() -> None:
